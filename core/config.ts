@@ -1,0 +1,216 @@
+/** Every setting, in one table: its environment variable, default and meaning. docs/configuration.md is checked against it.
+ *  Read once at start by each process; nothing else reads process.env. */
+
+import { createHash } from 'node:crypto';
+import { homedir, hostname } from 'node:os';
+import { join, resolve } from 'node:path';
+import { FnError } from './errors.ts';
+import type { NodeId } from './ids.ts';
+
+interface Setting {
+  readonly env: string;
+  readonly kind: 'text' | 'int';
+  readonly default: string | number;
+  readonly min?: number;
+  readonly max?: number;
+  readonly help: string;
+}
+
+const MIB = 2 ** 20;
+
+export const SETTINGS = {
+  home: {
+    env: 'FN_HOME',
+    kind: 'text',
+    default: '',
+    help: 'Where all state lives; /var/lib/fn as root, ~/.fn otherwise',
+  },
+  gatewayHost: { env: 'FN_GATEWAY_HOST', kind: 'text', default: '127.0.0.1', help: 'Address the gateway listens on' },
+  gatewayPort: { env: 'FN_GATEWAY_PORT', kind: 'int', default: 8080, min: 0, max: 65535, help: 'Port of the gateway' },
+  apiHost: { env: 'FN_API_HOST', kind: 'text', default: '127.0.0.1', help: 'Address the control API listens on' },
+  apiPort: { env: 'FN_API_PORT', kind: 'int', default: 8081, min: 0, max: 65535, help: 'Port of the control API' },
+  redisUrl: { env: 'REDIS_URL', kind: 'text', default: '', help: 'A Redis to use instead of the private one' },
+  driver: { env: 'FN_DRIVER', kind: 'text', default: 'auto', help: 'OCI runtime: auto, crun or runc' },
+  node: { env: 'FN_NODE', kind: 'text', default: '', help: 'Name of this node; the host name by default' },
+  logLevel: { env: 'FN_LOG_LEVEL', kind: 'text', default: 'info', help: 'trace, debug, info, warn, error or silent' },
+  gatewayUid: {
+    env: 'FN_GATEWAY_UID',
+    kind: 'int',
+    default: 61_337,
+    min: 1,
+    max: 2 ** 31,
+    help: 'User and group id the gateway runs as when started by root',
+  },
+  uidBase: {
+    env: 'FN_UID_BASE',
+    kind: 'int',
+    default: 0,
+    min: 0,
+    max: 4_000_000_000,
+    help: 'First host uid of the sandboxes, 65536 for each; derived from FN_HOME by default',
+  },
+  maxInstances: {
+    env: 'FN_MAX_INSTANCES',
+    kind: 'int',
+    default: 500,
+    min: 1,
+    max: 2000,
+    help: 'Instances on this node at most',
+  },
+  pool: {
+    env: 'FN_POOL',
+    kind: 'int',
+    default: 4,
+    min: 0,
+    max: 1000,
+    help: 'Warm sandboxes kept for each memory size in use; 0 turns the pool off',
+  },
+  bodyLimit: {
+    env: 'FN_BODY_LIMIT',
+    kind: 'int',
+    default: 4096 * MIB,
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    help: 'Largest request body, bytes; more is answered 413',
+  },
+  asyncBodyLimit: {
+    env: 'FN_ASYNC_BODY_LIMIT',
+    kind: 'int',
+    default: MIB,
+    min: 0,
+    max: 64 * MIB,
+    help: 'Largest body of POST /async/<name>, bytes',
+  },
+  resultLimit: {
+    env: 'FN_RESULT_LIMIT',
+    kind: 'int',
+    default: MIB,
+    min: 0,
+    max: 64 * MIB,
+    help: 'Largest result kept of a job, bytes; more fails the job',
+  },
+  resultTtl: {
+    env: 'FN_RESULT_TTL_MS',
+    kind: 'int',
+    default: 86_400_000,
+    min: 1000,
+    max: 2_592_000_000,
+    help: 'How long finished jobs are kept, ms',
+  },
+  waitingLimit: {
+    env: 'FN_WAITING_LIMIT',
+    kind: 'int',
+    default: 1000,
+    min: 0,
+    max: 100_000,
+    help: 'Requests that may wait for an instance of one function; more are answered 429',
+  },
+  startTimeout: {
+    env: 'FN_START_TIMEOUT_MS',
+    kind: 'int',
+    default: 10_000,
+    min: 100,
+    max: 600_000,
+    help: 'How long an instance may take to become ready, ms',
+  },
+  logLimit: {
+    env: 'FN_LOG_LIMIT',
+    kind: 'int',
+    default: 10 * MIB,
+    min: 4096,
+    max: 1024 * MIB,
+    help: 'Log kept of one function, bytes; the older half is dropped',
+  },
+} as const satisfies Record<string, Setting>;
+
+type Values = { [K in keyof typeof SETTINGS]: (typeof SETTINGS)[K]['kind'] extends 'int' ? number : string };
+
+export interface Config extends Values {
+  readonly node: string;
+  readonly nodeId: NodeId;
+  /** 8 hex digits that tell platforms on one machine apart: cgroups, container state, uid ranges. */
+  readonly instanceOfPlatform: string;
+  readonly paths: Paths;
+}
+
+/** Everything below FN_HOME. */
+export interface Paths {
+  readonly home: string;
+  /** URLs and token for the CLI, mode 0600. */
+  readonly context: string;
+  readonly lock: string;
+  /** Sockets, 0750, group = the gateway's. Sandboxes never see it. */
+  readonly run: string;
+  readonly workerSocket: string;
+  readonly gatewaySocket: string;
+  readonly redisSocket: string;
+  readonly redis: string;
+  /** OCI layout: the image store. */
+  readonly images: string;
+  readonly uploads: string;
+  /** Unpacked layers, by diff id. */
+  readonly layers: string;
+  /** Mounted code trees, one per image. */
+  readonly tasks: string;
+  readonly sandboxes: string;
+  readonly logs: string;
+  readonly cache: string;
+}
+
+export function pathsOf(home: string): Paths {
+  const run = join(home, 'run');
+  return {
+    home,
+    context: join(home, 'context.json'),
+    lock: join(home, 'server.lock'),
+    run,
+    workerSocket: join(run, 'worker.sock'),
+    gatewaySocket: join(run, 'gateway.sock'),
+    redisSocket: join(run, 'redis.sock'),
+    redis: join(home, 'redis'),
+    images: join(home, 'images'),
+    uploads: join(home, 'uploads'),
+    layers: join(home, 'layers'),
+    tasks: join(home, 'tasks'),
+    sandboxes: join(home, 'sandboxes'),
+    logs: join(home, 'logs'),
+    cache: join(home, 'cache'),
+  };
+}
+
+function invalid(setting: Setting, why: string): FnError {
+  return new FnError('usage.invalid', `${setting.env} ${why}`, { hint: `${setting.env}: ${setting.help}.` });
+}
+
+function read(setting: Setting, env: NodeJS.ProcessEnv): string | number {
+  const text = env[setting.env];
+  if (text === undefined || text === '') return setting.default;
+  if (setting.kind === 'text') return text;
+  const value = Number(text);
+  const { min = 0, max = Number.MAX_SAFE_INTEGER } = setting;
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw invalid(setting, `must be a whole number from ${min} to ${max}, not "${text}"`);
+  }
+  return value;
+}
+
+export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  const entries = Object.entries(SETTINGS).map(([key, setting]) => [key, read(setting, env)]);
+  const values = Object.fromEntries(entries) as Values;
+  const home = resolve(values.home || (process.getuid?.() === 0 ? '/var/lib/fn' : join(homedir(), '.fn')));
+  // A unix socket path holds 107 bytes; run/<name, 40>-<8>.sock takes 58 of them.
+  if (Buffer.byteLength(home) > 48) throw invalid(SETTINGS.home, `must be a path of at most 48 bytes, not "${home}"`);
+  if (!['auto', 'crun', 'runc'].includes(values.driver)) throw invalid(SETTINGS.driver, 'must be auto, crun or runc');
+  const hash = createHash('sha256').update(home).digest();
+  const node = values.node || hostname();
+  return {
+    ...values,
+    home,
+    node,
+    nodeId: node as NodeId,
+    instanceOfPlatform: hash.toString('hex', 0, 4),
+    // 30 disjoint blocks of 2000 sandboxes: platforms side by side rarely share per-uid kernel limits.
+    uidBase: values.uidBase || 131_072_000 * ((hash[4] ?? 0) % 30) + 262_144,
+    paths: pathsOf(home),
+  };
+}

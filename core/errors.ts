@@ -1,0 +1,233 @@
+/** The catalogue of everything that can go wrong for a user. Each error has a stable code, an HTTP status, whose fault it
+ *  is, what happened, and what to type next. It leaves every process in one shape: RFC 9457 problem+json. Errors that are
+ *  nobody's to fix but ours keep their `cause` and show as `internal`. docs/errors.md lists exactly these codes. */
+
+interface ErrorKind {
+  readonly status: number;
+  readonly fault: 'user' | 'system';
+  readonly title: string;
+  readonly hint: string;
+}
+
+function kind(status: number, fault: 'user' | 'system', title: string, hint: string): ErrorKind {
+  return { status, fault, title, hint };
+}
+
+export const ERRORS = {
+  'auth.required': kind(401, 'user', 'A valid token is required', 'Send the bearer token from context.json.'),
+  'body.too_large': kind(413, 'user', 'The body is over the limit', 'Send less, or raise FN_BODY_LIMIT.'),
+  'build.failed': kind(422, 'user', 'The build failed', 'Fix what the output above names and deploy again.'),
+  'build.dependency': kind(
+    422,
+    'user',
+    'A dependency could not be installed',
+    'Run "npm ci" in the function\'s directory to see the same failure.',
+  ),
+  'capacity.max_reached': kind(
+    429,
+    'user',
+    'All instances are busy and the function is at scale.max',
+    'Retry after the time in Retry-After, or raise scale.max or concurrency in fn.yaml.',
+  ),
+  'capacity.queue_full': kind(
+    429,
+    'user',
+    'Too many requests are waiting for this function',
+    'Retry after the time in Retry-After, or use POST /async/<name>.',
+  ),
+  'capacity.node_full': kind(
+    503,
+    'system',
+    'The node has no room for another instance',
+    'Stop something ("fn ls", "fn rm <name>") or add memory.',
+  ),
+  'deploy.conflict': kind(409, 'user', 'Another deploy changed the function first', 'Deploy again.'),
+  'function.backoff': kind(
+    503,
+    'user',
+    'The function keeps failing to start',
+    'See "fn logs <name>"; it is tried again after the back-off, or at once on the next deploy.',
+  ),
+  'function.bad_reply': kind(502, 'user', 'The function sent a reply that is not valid HTTP', 'See "fn logs <name>".'),
+  'function.crashed': kind(
+    502,
+    'user',
+    'The function exited before it replied',
+    'See "fn logs <name>"; an uncaught error or process.exit() ends an instance.',
+  ),
+  'function.killed': kind(502, 'system', 'The instance was killed from outside', 'Retry; a new instance starts.'),
+  'function.load_failed': kind(
+    502,
+    'user',
+    'The function failed to load',
+    'Fix the error above; "fn logs <name>" has the last lines.',
+  ),
+  'function.not_found': kind(404, 'user', 'No such function', 'See "fn ls", or deploy it with "fn deploy".'),
+  'function.not_ready': kind(
+    503,
+    'user',
+    'The function has no ready revision yet',
+    'Its first deploy has not succeeded: see "fn inspect <name>".',
+  ),
+  'function.oom': kind(502, 'user', 'The function ran out of memory', 'Raise memory in fn.yaml, or hold less at once.'),
+  'function.start_timeout': kind(
+    504,
+    'user',
+    'The function did not become ready in time',
+    'Do less while loading, or look for something that never ends at module level.',
+  ),
+  'function.timeout': kind(
+    504,
+    'user',
+    'The function did not reply within its timeout',
+    'Raise timeout in fn.yaml, or use POST /async/<name> for long work.',
+  ),
+  'handler.missing': kind(
+    422,
+    'user',
+    'The handler does not exist',
+    'Set handler in fn.yaml to "<file without suffix>.<export>".',
+  ),
+  'image.invalid': kind(422, 'user', 'The image is not valid', 'Build it again.'),
+  'invocation.not_found': kind(
+    404,
+    'user',
+    'No such invocation',
+    'Check the id; finished invocations are kept for FN_RESULT_TTL_MS.',
+  ),
+  internal: kind(500, 'system', 'Something in fn itself failed', 'Retry; if it stays, report it with the request id.'),
+  'machine.unsupported': kind(
+    500,
+    'system',
+    'This machine lacks something fn needs',
+    'Install or enable what the detail names.',
+  ),
+  'package.invalid': kind(
+    422,
+    'user',
+    'The uploaded package cannot be used',
+    'Deploy the directory with "fn deploy <dir>".',
+  ),
+  'port.in_use': kind(500, 'user', 'The port is taken', 'Stop what uses it, or set FN_GATEWAY_PORT and FN_API_PORT.'),
+  'process.down': kind(503, 'system', 'A part of the platform is restarting', 'Retry in a second; see "fn status".'),
+  'redis.unavailable': kind(503, 'system', 'Redis does not answer', 'Nothing was accepted. Retry; see "fn status".'),
+  'redis.unsafe': kind(
+    500,
+    'user',
+    'Redis is configured so that accepted jobs could be lost',
+    'redis-cli CONFIG SET appendonly yes; redis-cli CONFIG SET maxmemory-policy noeviction',
+  ),
+  'request.invalid': kind(400, 'user', 'The request is not valid', 'See docs/api.md.'),
+  'route.not_found': kind(404, 'user', 'Nothing is served at this path', 'Functions are at /function/<name>.'),
+  'server.running': kind(
+    409,
+    'user',
+    'A platform is already running in this FN_HOME',
+    'Stop it with Ctrl-C where it runs, or use another FN_HOME and other ports.',
+  ),
+  'spec.invalid': kind(422, 'user', 'fn.yaml is not valid', 'docs/fn-yaml.md lists every key.'),
+  'spec.missing': kind(
+    422,
+    'user',
+    'There is no fn.yaml here',
+    'Make one with "fn init <dir>", or name the function\'s directory: "fn deploy <dir>".',
+  ),
+  'usage.invalid': kind(400, 'user', 'The command is not valid', 'See "fn help".'),
+  'server.unreachable': kind(
+    503,
+    'user',
+    'The platform does not answer',
+    'Start it with "npm start" or "fn server"; FN_HOME must be the same for both.',
+  ),
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+export interface FnErrorOptions {
+  readonly cause?: unknown;
+  /** Replaces the catalogue's hint where the place knows better what to type next. */
+  readonly hint?: string;
+  /** Seconds, for Retry-After. */
+  readonly retryAfterS?: number;
+  /** The function's last log lines, oldest first. */
+  readonly logs?: readonly string[];
+  /** Further facts for programs (never secrets). */
+  readonly data?: Readonly<Record<string, unknown>>;
+}
+
+/** RFC 9457, with our members `code`, `component`, `requestId`, `hint`, `logs`. */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly code: ErrorCode;
+  readonly detail: string;
+  readonly component?: string;
+  readonly requestId?: string;
+  readonly hint: string;
+  readonly retryAfterS?: number;
+  readonly logs?: readonly string[];
+  readonly data?: Readonly<Record<string, unknown>>;
+}
+
+/** An error of the catalogue. `message` is the detail: what happened this time, in one sentence. */
+export class FnError extends Error {
+  override readonly name = 'FnError';
+  readonly code: ErrorCode;
+  readonly options: FnErrorOptions;
+
+  constructor(code: ErrorCode, detail: string, options: FnErrorOptions = {}) {
+    super(detail, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.options = options;
+  }
+
+  get status(): number {
+    return ERRORS[this.code].status;
+  }
+
+  get hint(): string {
+    return this.options.hint ?? ERRORS[this.code].hint;
+  }
+
+  toProblem(context: { component?: string; requestId?: string } = {}): Problem {
+    const { retryAfterS, logs, data } = this.options;
+    return {
+      type: `urn:fn:error:${this.code}`,
+      title: ERRORS[this.code].title,
+      status: this.status,
+      code: this.code,
+      detail: this.message,
+      ...context,
+      hint: this.hint,
+      ...(retryAfterS !== undefined && { retryAfterS }),
+      ...(logs && logs.length > 0 && { logs }),
+      ...(data && { data }),
+    };
+  }
+}
+
+/** Anything thrown, as an FnError. What is not ours becomes `internal` and keeps its cause. */
+export function toFnError(error: unknown): FnError {
+  if (error instanceof FnError) return error;
+  return new FnError('internal', error instanceof Error ? error.message : String(error), { cause: error });
+}
+
+/** Rebuilds an error that crossed a process boundary as a problem; undefined when the value is not one. */
+export function fromProblem(value: unknown): FnError | undefined {
+  if (typeof value !== 'object' || value === null || !('code' in value) || !('detail' in value)) return undefined;
+  const problem = value as Problem;
+  if (!Object.hasOwn(ERRORS, problem.code)) return undefined;
+  const { hint, retryAfterS, logs, data } = problem;
+  return new FnError(problem.code, problem.detail, {
+    hint,
+    ...(retryAfterS !== undefined && { retryAfterS }),
+    ...(logs && { logs }),
+    ...(data && { data }),
+  });
+}
+
+/** Ends a `switch` over a union: the compiler refuses a forgotten case, the run refuses a value from outside. */
+export function unreachable(value: never): never {
+  throw new FnError('internal', `unexpected value ${JSON.stringify(value)}`);
+}

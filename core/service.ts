@@ -1,0 +1,97 @@
+/** What gateway, worker, controller and builder have in common as processes: a configuration, a log, a store, a heartbeat,
+ *  and an orderly end. `fn <role>` runs one; `fn server` supervises one of each over an IPC channel whose loss means that
+ *  the supervisor is gone, and ends them too. */
+
+import type { Redis } from 'ioredis';
+import type { Config } from './config.ts';
+import { toFnError } from './errors.ts';
+import { createLog, type Log } from './log.ts';
+import { Metrics } from './metrics.ts';
+import { PROCESS_HASH, type ProcessReport } from './queues.ts';
+import { connectRedis, waitForRedis } from './redis.ts';
+import { RedisStore } from './store/redis.ts';
+import type { Store } from './store/store.ts';
+import type { Millis } from './units.ts';
+
+export type Role = ProcessReport['role'];
+
+export interface ServiceContext {
+  readonly config: Config;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** Fail-fast; shared by the process. */
+  readonly redis: Redis;
+  readonly store: Store;
+}
+
+/** `stop`: clean up everything. `handover`: leave what can run on (instances) to the next process of this role. */
+export type EndMode = 'stop' | 'handover';
+
+export interface Service {
+  /** Shown by `fn status`. */
+  facts?(): Readonly<Record<string, unknown>>;
+  end(mode: EndMode): Promise<void>;
+}
+
+const HEARTBEAT_EVERY: Millis = 1000;
+/** A process that cannot end in this time is ended. */
+const END_WITHIN: Millis = 40_000;
+
+/** Runs a service until SIGTERM or SIGINT (stop), SIGUSR2 (handover), or the supervisor is gone. Resolves at the end. */
+export async function runService(
+  role: Role,
+  config: Config,
+  start: (context: ServiceContext) => Promise<Service>,
+): Promise<void> {
+  const log = createLog(role, config.logLevel);
+  const redis = connectRedis(config, 'failFast');
+  const context: ServiceContext = { config, log, metrics: new Metrics(), redis, store: new RedisStore(redis) };
+
+  const { promise: ending, resolve: requestEnd } = Promise.withResolvers<EndMode>();
+  process.once('SIGTERM', () => requestEnd('stop'));
+  process.on('SIGINT', () => process.connected || requestEnd('stop')); // Under a supervisor Ctrl-C reaches all; it decides.
+  process.once('SIGUSR2', () => requestEnd('handover'));
+  process.once('disconnect', () => requestEnd('stop'));
+  process.on('uncaughtException', (error) => {
+    log.fatal({ err: error }, 'uncaught exception');
+    process.exit(70); // EX_SOFTWARE: the state is unknown, a fresh process is safer.
+  });
+
+  await waitForRedis(redis, 15_000);
+  const service = await start(context);
+  const startedAt = Date.now();
+  const id = `${role}-${config.node}-${process.pid}`;
+  const beat = (): void => {
+    const report: ProcessReport = {
+      role,
+      id,
+      pid: process.pid,
+      at: Date.now(),
+      startedAt,
+      ...(service.facts && { facts: service.facts() }),
+    };
+    redis.hset(PROCESS_HASH, id, JSON.stringify(report)).catch(() => {}); // Redis is away: its absence is the report.
+  };
+  beat();
+  const timer = setInterval(beat, HEARTBEAT_EVERY);
+  process.send?.({ ready: role });
+  log.info({ node: config.node }, 'ready');
+
+  const mode = await ending;
+  clearInterval(timer);
+  log.info({ mode }, 'ending');
+  const giveUp = setTimeout(() => {
+    log.error({ afterMs: END_WITHIN }, 'could not end in time');
+    process.exit(75);
+  }, END_WITHIN);
+  try {
+    await service.end(mode);
+  } catch (error) {
+    log.error({ err: toFnError(error) }, 'end failed');
+    process.exitCode = 1;
+  }
+  clearTimeout(giveUp);
+  await redis.hdel(PROCESS_HASH, id).catch(() => 0);
+  redis.disconnect();
+  if (process.connected) process.disconnect();
+}

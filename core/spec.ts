@@ -1,0 +1,124 @@
+/** What fn.yaml may say. The schema is the single source: the parser, the API's OpenAPI document, docs/fn-yaml.md and the
+ *  types all derive from it. Text with units goes in, numbers come out (ms, bytes, thousandths of a core), and every key
+ *  but `name` has a default. Unknown keys are errors; core/spec-file.ts turns them into messages with line numbers. */
+
+import { z } from 'zod';
+import { FUNCTION_NAME_PATTERN, type FunctionName } from './ids.ts';
+import { parseBytes, parseCpu, parseDuration } from './units.ts';
+
+/** A value with a unit. Accepts the number too, so that a stored specification parses again to itself. */
+function quantity(parse: (text: string | number) => number | undefined, allowed: string, min: number, max: number) {
+  return z.union([z.string(), z.number()]).transform((value, context) => {
+    const parsed = typeof value === 'number' && Number.isInteger(value) ? value : parse(value);
+    if (parsed === undefined || parsed < min || parsed > max) {
+      context.addIssue({ code: 'custom', message: allowed });
+      return z.NEVER;
+    }
+    return parsed;
+  });
+}
+
+const duration = (allowed: string, min: number, max: number) => quantity(parseDuration, allowed, min, max);
+
+const HTTP_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
+
+const httpTrigger = z.strictObject({
+  path: z
+    .string()
+    .regex(/^\/[^\s?#]*$/, 'a path that starts with /; * at the end matches everything below')
+    .describe('Path at the gateway; a `*` at the end matches everything below'),
+  methods: z.array(z.enum(HTTP_METHODS)).nonempty().optional().describe('Methods that match; all of them by default'),
+});
+
+const queueTrigger = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[\w.-]{1,80}$/, 'letters, digits, ".", "_" and "-", at most 80')
+    .describe('The BullMQ queue to consume'),
+  attempts: z.int().min(1).max(100).default(5).describe('Times a job is tried before it is kept as failed'),
+  backoff: z.enum(['exponential', 'fixed']).default('exponential').describe('How the wait between attempts grows'),
+  delay: duration('a duration from 10ms to 1h, such as 1s', 10, 3_600_000)
+    .default(1000)
+    .describe('Wait before the second attempt'),
+  concurrency: z.int().min(1).max(1000).optional().describe('Jobs at once; scale.max × concurrency by default'),
+});
+
+const cronTrigger = z.strictObject({
+  schedule: z.string().min(1).describe('Cron expression with five or six fields'),
+  timezone: z.string().default('UTC').describe('IANA time zone the schedule is read in'),
+});
+
+const trigger = z.union([
+  z.strictObject({ http: httpTrigger }),
+  z.strictObject({ queue: queueTrigger }),
+  z.strictObject({ cron: cronTrigger }),
+]);
+
+export const RUNTIMES = ['node'] as const;
+export type Runtime = (typeof RUNTIMES)[number];
+
+export const specSchema = z
+  .strictObject({
+    name: z
+      .string()
+      .regex(
+        FUNCTION_NAME_PATTERN,
+        'a DNS label: lower-case letters, digits and "-", at most 40, starting with a letter',
+      )
+      .transform((text) => text as FunctionName)
+      .describe('What the function is called, and its path at the gateway'),
+    runtime: z.enum(RUNTIMES).default('node').describe('What runs the code'),
+    handler: z
+      .string()
+      .regex(/^[\w./-]+\.[\w$]+$/, '<file without suffix>.<export>, such as index.handler')
+      .refine((text) => !text.startsWith('/') && !text.split('/').includes('..'), 'a file inside the directory')
+      .default('index.default')
+      .describe('File (without suffix) and export that answer invocations'),
+    memory: quantity(parseBytes, 'a size from 64Mi to 64Gi, such as 256Mi', 64 * 2 ** 20, 64 * 2 ** 30)
+      .default(256 * 2 ** 20)
+      .describe('Hard memory limit of one instance'),
+    cpu: quantity(parseCpu, 'cores from 10m to 64, such as 500m or 2', 10, 64_000)
+      .default(1000)
+      .describe('CPU quota of one instance'),
+    timeout: duration('a duration from 100ms to 24h, such as 30s', 100, 86_400_000)
+      .default(30_000)
+      .describe('The one limit on an invocation: gateway, job lock, kill and deadline header all derive from it'),
+    concurrency: z.int().min(1).max(1000).default(1).describe('Invocations at once in one instance'),
+    scale: z
+      .strictObject({
+        min: z.int().min(0).max(1000).default(0).describe('Instances kept ready'),
+        max: z.int().min(1).max(1000).default(20).describe('Instances at most'),
+        target: z.number().gt(0).max(1).default(0.7).describe('Share of the slots the autoscaler aims to have busy'),
+        idle: duration('a duration from 1s to 24h, such as 60s', 1000, 86_400_000)
+          .default(60_000)
+          .describe('Time without an invocation after which instances above min stop'),
+      })
+      .refine((scale) => scale.min <= scale.max, { message: 'scale.min must not exceed scale.max', path: ['min'] })
+      .prefault({})
+      .describe('How many instances'),
+    env: z
+      .record(
+        z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'a variable name'),
+        z.union([z.string(), z.number(), z.boolean()]).transform(String),
+      )
+      .default({})
+      .describe('Environment variables'),
+    triggers: z.array(trigger).max(20).default([]).describe('What calls the function besides /function/<name>'),
+  })
+  .describe('One function');
+
+/** fn.yaml as written: units as text, defaults left out. */
+export type FunctionSpecInput = z.input<typeof specSchema>;
+/** The specification in use: every key present; ms, bytes, thousandths of a core. */
+export type FunctionSpec = z.output<typeof specSchema>;
+export type Trigger = FunctionSpec['triggers'][number];
+export type QueueTrigger = Extract<Trigger, { queue: unknown }>['queue'];
+export type CronTrigger = Extract<Trigger, { cron: unknown }>['cron'];
+
+export function queueTriggers(spec: FunctionSpec): readonly QueueTrigger[] {
+  return spec.triggers.flatMap((one) => ('queue' in one ? [one.queue] : []));
+}
+
+export function cronTriggers(spec: FunctionSpec): readonly CronTrigger[] {
+  return spec.triggers.flatMap((one) => ('cron' in one ? [one.cron] : []));
+}

@@ -1,0 +1,105 @@
+/** The store in Redis. One hash per kind holds `key → version \n json`; one Lua step checks the version, writes, and appends
+ *  to the change stream, so a watcher never hears of a write that did not happen, nor misses one that did while it listens. */
+
+import type { Redis } from 'ioredis';
+import type { Kind, Records } from '../records.ts';
+import { sleep } from '../clock.ts';
+import { type Change, ConflictError, type PutOptions, type Store, type Stored } from './store.ts';
+
+const VERSION = 'fn:version';
+const CHANGES = 'fn:changes';
+const hashOf = (kind: Kind): string => `fn:state:${kind}`;
+
+/** Writes or deletes one record if it is at the expected version, and announces it: all or nothing.
+ *  KEYS: hash, version counter, stream. ARGV: kind, key, expected version or -1, json or '' to delete.
+ *  Returns the new version, 0 when there was nothing to delete, or -<actual version> - 1 on a conflict. */
+const WRITE = `
+local current = redis.call('HGET', KEYS[1], ARGV[2])
+local version = 0
+if current then version = tonumber(string.match(current, '^(%d+)')) end
+local expected = tonumber(ARGV[3])
+if expected >= 0 and expected ~= version then return -version - 1 end
+if ARGV[4] == '' and not current then return 0 end
+local nextVersion = redis.call('INCR', KEYS[2])
+if ARGV[4] == '' then
+  redis.call('HDEL', KEYS[1], ARGV[2])
+else
+  redis.call('HSET', KEYS[1], ARGV[2], string.format('%d', nextVersion) .. '\\n' .. ARGV[4])
+end
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', '10000', '*', 'kind', ARGV[1], 'key', ARGV[2])
+return nextVersion`;
+
+function decode<K extends Kind>(key: string, text: string): Stored<Records[K]> {
+  const newline = text.indexOf('\n');
+  return { key, version: Number(text.slice(0, newline)), value: JSON.parse(text.slice(newline + 1)) as Records[K] };
+}
+
+export class RedisStore implements Store {
+  readonly #redis: Redis;
+
+  /** The caller keeps the connection and closes it. */
+  constructor(redis: Redis) {
+    this.#redis = redis;
+  }
+
+  async get<K extends Kind>(kind: K, key: string): Promise<Stored<Records[K]> | undefined> {
+    const text = await this.#redis.hget(hashOf(kind), key);
+    return text === null ? undefined : decode<K>(key, text);
+  }
+
+  async list<K extends Kind>(kind: K): Promise<Stored<Records[K]>[]> {
+    const all = await this.#redis.hgetall(hashOf(kind));
+    return Object.entries(all).map(([key, text]) => decode<K>(key, text));
+  }
+
+  async put<K extends Kind>(kind: K, key: string, value: Records[K], options: PutOptions = {}): Promise<number> {
+    return this.#write(kind, key, JSON.stringify(value), options);
+  }
+
+  async delete(kind: Kind, key: string, options: PutOptions = {}): Promise<boolean> {
+    return (await this.#write(kind, key, '', options)) > 0;
+  }
+
+  async watch(onChange: (change: Change) => void): Promise<AsyncDisposable> {
+    const reader = this.#redis.duplicate({
+      maxRetriesPerRequest: null,
+      enableOfflineQueue: true,
+      commandTimeout: undefined,
+    });
+    reader.on('error', () => {}); // It reconnects; a Snapshot resyncs what was missed.
+    const newest = await reader.xrevrange(CHANGES, '+', '-', 'COUNT', 1);
+    let position = newest[0]?.[0] ?? '0-0';
+    const closed = new AbortController();
+    const loop = async (): Promise<void> => {
+      while (!closed.signal.aborted) {
+        try {
+          const reply = await reader.xread('COUNT', 1000, 'BLOCK', 5000, 'STREAMS', CHANGES, position);
+          for (const [id, fields] of reply?.[0]?.[1] ?? []) {
+            position = id;
+            if (!closed.signal.aborted) onChange({ kind: fields[1] as Kind, key: fields[3] ?? '' });
+          }
+        } catch {
+          await sleep(100); // The connection broke; ioredis is reconnecting.
+        }
+      }
+    };
+    const done = loop();
+    return {
+      async [Symbol.asyncDispose]() {
+        closed.abort();
+        reader.disconnect();
+        await done;
+      },
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+
+  async #write(kind: Kind, key: string, json: string, { ifVersion = -1 }: PutOptions): Promise<number> {
+    const reply = Number(
+      await this.#redis.eval(WRITE, 3, hashOf(kind), VERSION, CHANGES, kind, key, String(ifVersion), json),
+    );
+    if (reply < 0) throw new ConflictError(`${kind} ${key} is at version ${-reply - 1}, not ${ifVersion}`);
+    return reply;
+  }
+}
