@@ -8,7 +8,7 @@ import { parseBytes, parseCpu, parseDuration } from './units.ts';
 
 /** A value with a unit. Accepts the number too, so that a stored specification parses again to itself. */
 function quantity(parse: (text: string | number) => number | undefined, allowed: string, min: number, max: number) {
-  return z.union([z.string(), z.number()]).transform((value, context) => {
+  return z.union([z.string(), z.number()], allowed).transform((value, context) => {
     const parsed = typeof value === 'number' && Number.isInteger(value) ? value : parse(value);
     if (parsed === undefined || parsed < min || parsed > max) {
       context.addIssue({ code: 'custom', message: allowed });
@@ -17,6 +17,9 @@ function quantity(parse: (text: string | number) => number | undefined, allowed:
     return parsed;
   });
 }
+
+/** The keys whose values carry a unit. In fn.yaml a bare number of them is text: `cpu: 2` means two cores, not 2m. */
+export const QUANTITY_KEYS: ReadonlySet<string> = new Set(['memory', 'cpu', 'timeout', 'idle', 'delay']);
 
 const duration = (allowed: string, min: number, max: number) => quantity(parseDuration, allowed, min, max);
 
@@ -99,7 +102,7 @@ export const specSchema = z
     env: z
       .record(
         z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'a variable name'),
-        z.union([z.string(), z.number(), z.boolean()]).transform(String),
+        z.union([z.string(), z.number(), z.boolean()], 'text, a number, true or false').transform(String),
       )
       .default({})
       .describe('Environment variables'),

@@ -1,0 +1,138 @@
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { type FunctionSpec, QUANTITY_KEYS, specSchema } from '../../core/spec.ts';
+import { parseSpecFile } from '../../core/spec-file.ts';
+import { thrownBy } from '../support/thrown.ts';
+
+function problemsOf(text: string): string[] {
+  const error = thrownBy(() => parseSpecFile(text));
+  expect(error.code).toBe('spec.invalid');
+  return error.message.split('\n');
+}
+
+test('everything but the name has a default', () => {
+  expect(parseSpecFile('name: hello')).toEqual({
+    name: 'hello',
+    runtime: 'node',
+    handler: 'index.default',
+    memory: 256 * 2 ** 20,
+    cpu: 1000,
+    timeout: 30_000,
+    concurrency: 1,
+    scale: { min: 0, max: 20, target: 0.7, idle: 60_000 },
+    env: {},
+    triggers: [],
+  } satisfies Record<keyof FunctionSpec, unknown>);
+});
+
+test('quantities are read with their units, and a bare number of cores is cores', () => {
+  const spec = parseSpecFile(`
+name: a
+memory: 1Gi
+cpu: 2
+timeout: 1.5s
+scale: { idle: 5m }
+triggers:
+  - queue: { name: q, delay: 250ms }`);
+  expect(spec).toMatchObject({ memory: 2 ** 30, cpu: 2000, timeout: 1500, scale: { idle: 300_000 } });
+  expect(spec.triggers).toMatchObject([{ queue: { delay: 250 } }]);
+  expect(parseSpecFile('name: a\ncpu: 0.5').cpu).toBe(500);
+});
+
+test('every key with a unit is known as one, so that no bare number is misread', () => {
+  const withUnits = new Set<string>();
+  JSON.stringify(z.toJSONSchema(specSchema, { io: 'input', unrepresentable: 'any' }), (key, value: unknown) => {
+    if (String(Object(value).type) === 'string,number') withUnits.add(key);
+    return value;
+  });
+  expect([...withUnits].toSorted()).toEqual([...QUANTITY_KEYS].toSorted());
+});
+
+test('a parsed specification parses to itself again', () => {
+  const spec = parseSpecFile('name: a\nmemory: 128Mi\ntriggers: [{ cron: { schedule: "*/5 * * * *" } }]');
+  expect(specSchema.parse(structuredClone(spec))).toEqual(spec);
+});
+
+test('variables keep the text as written', () => {
+  const { env } = parseSpecFile('name: a\nenv: { VERSION: 1.10, OCTAL: 007, HEX: 0x1F, FLAG: True, TEXT: "1.0" }');
+  expect(env).toEqual({ VERSION: '1.10', OCTAL: '007', HEX: '0x1F', FLAG: 'True', TEXT: '1.0' });
+});
+
+describe('what is wrong is said with its line, what is allowed, and the nearest known key', () => {
+  test.each([
+    ['name: a\nmemroy: 1Gi', 'fn.yaml:2: memroy is not a key here; did you mean memory?'],
+    ['name: a\nscale:\n  mix: 1', 'fn.yaml:3: scale.mix is not a key here; did you mean min?'],
+    ['name: a\nscale: { zzzzzz: 1 }', 'fn.yaml:2: scale.zzzzzz is not a key here; known are min, max, target, idle'],
+    ['name: a\nmemory: lots', 'fn.yaml:2: memory: a size from 64Mi to 64Gi, such as 256Mi (found "lots")'],
+    ['name: a\nmemory: [1]', 'fn.yaml:2: memory: a size from 64Mi to 64Gi, such as 256Mi (found a list)'],
+    ['name: a\ntimeout: 30', 'fn.yaml:2: timeout: a duration from 100ms to 24h, such as 30s (found "30")'],
+    ['name: a\ncpu:', 'fn.yaml:2: cpu: cores from 10m to 64, such as 500m or 2 (found nothing)'],
+    ['name: a\nconcurrency: many', 'fn.yaml:2: concurrency: a whole number from 1 to 1000 (found "many")'],
+    ['name: a\nconcurrency: 0', 'fn.yaml:2: concurrency: a whole number from 1 to 1000 (found 0)'],
+    ['name: a\nscale: { target: 2 }', 'fn.yaml:2: scale.target: a number above 0, at most 1 (found 2)'],
+    ['name: a\nscale: 3', 'fn.yaml:2: scale: a map with the keys min, max, target, idle (found 3)'],
+    ['name: a\nscale: { min: 30 }', 'fn.yaml:2: scale.min: scale.min must not exceed scale.max (found 30)'],
+    ['name: a\nruntime: noed', 'fn.yaml:2: runtime: one of node (found "noed"); did you mean node?'],
+    ['name: a\nhandler: ../x.y', 'fn.yaml:2: handler: a file inside the directory (found "../x.y")'],
+    ['memory: 1Gi', 'fn.yaml:1: name: text (missing)'],
+    ['name: 5', 'fn.yaml:1: name: text (found 5)'],
+    ['name: a\nenv: { 9a: x }', 'fn.yaml:2: env.9a: the key must be a variable name'],
+    ['name: a\nenv:\n  A:', 'fn.yaml:3: env.A: text, a number, true or false (found nothing)'],
+    ['name: a\nenv: [x]', 'fn.yaml:2: env: a map with the keys you choose (found a list)'],
+    ['name: a\ntriggers: {}', 'fn.yaml:2: triggers: a list (found a map)'],
+    ['name: a\ntriggers:\n  - htpp: { path: / }', 'fn.yaml:3: triggers[0].htpp is not a key here; did you mean http?'],
+    ['name: a\ntriggers:\n  - http: {}', 'fn.yaml:3: triggers[0].http.path: text (missing)'],
+    [
+      'name: a\ntriggers:\n  - queue:\n      name: q\n      attempts: 0',
+      'fn.yaml:5: triggers[0].queue.attempts: a whole number from 1 to 100 (found 0)',
+    ],
+    ['name: a\ntriggers: [3]', 'fn.yaml:2: triggers[0]: a map with one of the keys http, queue, cron'],
+    [
+      'name: a\ntriggers:\n  - cron: { schedule: "@daily" }\n    http: { path: / }',
+      'fn.yaml:3: triggers[0]: a map with one of the keys http, queue, cron',
+    ],
+    [
+      'name: a\ntriggers:\n  - http: { path: /, methods: [GOT] }',
+      'fn.yaml:3: triggers[0].http.methods[0]: one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS (found "GOT"); did you mean GET?',
+    ],
+    ['name: a\nname: b', 'fn.yaml:2: name is given twice'],
+    ['name: a\nscale:\n\tmin: 1', 'fn.yaml:3: indent with spaces, not tabs'],
+    ['name: a\n---\nname: b', 'fn.yaml:2: one document only; remove the line ---'],
+    ['- name: a', 'fn.yaml:1: the file: a map with the keys name, runtime,'],
+    ['', 'fn.yaml:1: the file is empty; it needs at least a name'],
+    ['# nothing\n', 'fn.yaml:1: the file is empty; it needs at least a name'],
+    ['name: a\n__proto__: { x: 1 }', 'fn.yaml:2: __proto__ is not a key here'],
+    ['name: a\n? [x]\n: 1', 'fn.yaml:1: a key must be plain text'],
+  ])('%j', (text, expected) => {
+    expect(problemsOf(text)).toContainEqual(expect.stringContaining(expected));
+  });
+});
+
+test.each(['Hello', '9lives', 'a_b', '-a', 'a-', 'a.b', 'x'.repeat(41), 'ä'])('%s is not a name', (name) => {
+  expect(problemsOf(`name: ${name}`)[0]).toMatch(/^fn\.yaml:1: name: a DNS label: lower-case letters/);
+});
+
+test('every problem is reported at once, in the order of the lines', () => {
+  expect(problemsOf('nmae: a\nmemory: 1\ncpu: fast').map((line) => line.split(':')[1])).toEqual(['1', '1', '2', '3']);
+});
+
+test('a file with very many problems names the first of them and counts the rest', () => {
+  const lines = problemsOf(`name: a\n${Array.from({ length: 100 }, (_, index) => `key${index}: 1`).join('\n')}`);
+  expect(lines).toHaveLength(21);
+  expect(lines.at(-1)).toBe('and 80 more');
+});
+
+test.each([
+  ['aliases, with which a few lines become a billion values', 'name: a\nenv: &e { A: b }\nscale: *e', 'aliases (*e)'],
+  ['tags', 'name: !!binary aGVsbG8=', 'tags (tag:yaml.org,2002:binary)'],
+  ['unknown tags', 'name: !ruby/object x', 'not valid YAML: Unresolved tag'],
+  ['more than 64 KiB', `name: a\n# ${'x'.repeat(65_536)}`, 'the file is larger than 64 KiB'],
+  ['deep nesting', `name: a\nenv: ${'['.repeat(40)}${']'.repeat(40)}`, 'nested deeper than 16 levels'],
+  ['nesting without an end', `name: ${'['.repeat(30_000)}`, 'not valid YAML'],
+])('%s are refused', (_, text, expected) => {
+  expect(problemsOf(text).join('\n')).toContain(expected);
+});
+
+test('the file is called what the caller calls it', () => {
+  expect(() => parseSpecFile('nam: a', 'functions/hello/fn.yaml')).toThrow('functions/hello/fn.yaml:1: nam is not');
+});
