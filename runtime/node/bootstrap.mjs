@@ -1,0 +1,167 @@
+/** The first code of every node sandbox. It knows no function yet: it serves the listening unix socket it inherited
+ *  (fd 3) until one claim names the function, loads the handler from /task, and from then on hands every request to it.
+ *  Started without that socket (podman run), it reads the same facts from the environment and listens on $PORT.
+ *
+ *  It is started before it is needed and one copy waits per warm sandbox, so every module it does not load saves memory
+ *  in each. In particular nothing here may touch node:http as an ES module or the globals Request and Response: both load
+ *  undici, which takes 5 MiB and 20 ms. */
+
+import { describeError, loadHandler } from './load.mjs';
+import { captureLogs, inInvocation, logError } from './logs.mjs';
+
+/** @import { IncomingMessage, Server, ServerResponse } from 'node:http' */
+/** @import { Claim, Handle, Serve } from './types.d.ts' */
+
+const CLAIM_PATH = '/_fn/claim';
+const HEALTH_PATH = '/_fn/health';
+const LISTEN_FD = 3;
+const DEFAULT_MEMORY = 256 * 2 ** 20;
+const DEFAULT_TIMEOUT_MS = 30_000;
+
+const http = process.getBuiltinModule('node:http');
+const root = process.env['FN_TASK'] ?? '/task';
+
+/** Who answers: the platform's two paths before the claim, the function after it.
+ *  @type {Serve} */
+let serve = generic;
+let inFlight = 0;
+let ending = false;
+
+/** @type {Server} */
+const server = http.createServer(
+  {
+    // The gateway is the only client and has the limits; this side is never the first to close or to refuse.
+    keepAliveTimeout: 0,
+    requestTimeout: 0,
+    headersTimeout: 0,
+    connectionsCheckingInterval: 2 ** 31 - 1,
+    maxHeaderSize: 256 * 1024,
+    requireHostHeader: false,
+  },
+  (request, response) => {
+    inFlight++;
+    response.once('close', finished);
+    response.sendDate = false;
+    serve(request, response);
+  },
+);
+
+/** Answers every request with the function, and its failures with 500. An invocation is filed under the id the platform
+ *  gave it.
+ *  @param {Handle} handle @returns {Serve} */
+function invoke(handle) {
+  /** @type {Serve} */
+  const invocation = (request, response) => {
+    try {
+      handle(request, response)?.catch((error) => fail(error, response));
+    } catch (error) {
+      fail(error, response);
+    }
+  };
+  return (request, response) => {
+    const id = request.headers['x-fn-invocation-id'] ?? request.headers['x-request-id'] ?? '-';
+    inInvocation(String(id), invocation, request, response);
+  };
+}
+
+/** @param {unknown} thrown @param {ServerResponse} response */
+function fail(thrown, response) {
+  const { name, message, stack } = describeError(thrown, root);
+  logError(stack);
+  if (response.headersSent) response.destroy();
+  else reply(response, 500, { errorType: name, errorMessage: message }, ['x-fn-function-error', 'Unhandled']);
+}
+
+function finished() {
+  inFlight--;
+  if (ending && inFlight === 0) process.exit(0);
+}
+
+/** @type {Serve} */
+function generic(request, response) {
+  if (request.method === 'POST' && request.url === CLAIM_PATH) void claimed(request, response);
+  else if (request.method === 'GET' && request.url === HEALTH_PATH) reply(response, 200, { claimed: false });
+  else reply(response, 404, { error: 'this sandbox belongs to no function yet' });
+}
+
+/** @param {ServerResponse} response @param {number} status @param {unknown} body @param {string[]} [headers] */
+function reply(response, status, body, headers = []) {
+  const text = JSON.stringify(body);
+  const length = String(Buffer.byteLength(text));
+  response.writeHead(status, ['content-type', 'application/json', 'content-length', length, ...headers]);
+  response.end(text);
+}
+
+/** @param {IncomingMessage} request @param {ServerResponse} response */
+async function claimed(request, response) {
+  const startedAt = performance.now();
+  serve = (_, busy) => reply(busy, 503, { error: 'the function is loading' });
+  try {
+    let text = '';
+    request.setEncoding('utf8');
+    for await (const chunk of request) text += chunk;
+    /** @type {Claim} */
+    const claim = JSON.parse(text);
+    serve = await become(claim);
+    reply(response, 200, { ready: true, ms: performance.now() - startedAt });
+  } catch (error) {
+    const description = describeError(error, root);
+    logError(description.stack);
+    response.once('close', () => process.exit(1));
+    reply(response, 500, { error: description });
+  }
+}
+
+/** @param {Claim} claim @returns {Promise<Serve>} */
+async function become(claim) {
+  Object.assign(process.env, claim.env);
+  process.env['FN_FUNCTION'] = claim.function;
+  process.env['FN_REVISION'] = claim.revision;
+  process.env['FN_INSTANCE'] = claim.instance;
+  process.chdir(root);
+  if (claim.env['FN_TYPESCRIPT'] === '1') (await import('./typescript.mjs')).resolveTypeScript();
+  return invoke(await loadHandler(claim, root));
+}
+
+function listenForClaim() {
+  server.listen({ fd: LISTEN_FD });
+}
+
+async function listenOnPort() {
+  const { FN_FUNCTION = 'function', FN_HANDLER = 'index.default', FN_MEMORY, FN_TIMEOUT_MS, PORT } = process.env;
+  try {
+    serve = await become({
+      function: FN_FUNCTION,
+      revision: process.env['FN_REVISION'] ?? `${FN_FUNCTION}-00000`,
+      instance: process.env['FN_INSTANCE'] ?? `${FN_FUNCTION}-standalone`,
+      handler: FN_HANDLER,
+      env: process.env['FN_TYPESCRIPT'] === '1' ? { FN_TYPESCRIPT: '1' } : {},
+      timeoutMs: Number(FN_TIMEOUT_MS) || DEFAULT_TIMEOUT_MS,
+      memoryBytes: Number(FN_MEMORY) || DEFAULT_MEMORY,
+    });
+  } catch (error) {
+    logError(describeError(error, root).stack);
+    process.exit(1);
+  }
+  const port = Number(PORT || 8080);
+  server.listen(port, '0.0.0.0', () => console.error(`${FN_FUNCTION} listens on port ${port}`));
+}
+
+captureLogs();
+
+// An error nobody caught leaves the instance in an unknown state: it ends, and the gateway reports that it crashed. A
+// function that listens for such errors itself has taken that decision over.
+process.on('uncaughtException', (error) => {
+  if (process.listenerCount('uncaughtException') > 1) return;
+  logError(describeError(error, root).stack);
+  process.exit(1);
+});
+
+process.on('SIGTERM', () => {
+  if (inFlight === 0) process.exit(0);
+  ending = true;
+  server.close();
+});
+
+if (process.env['FN_SANDBOX'] === '1') listenForClaim();
+else void listenOnPort();
