@@ -4,6 +4,8 @@
 declare const unit: unique symbol;
 /** Milliseconds. */
 export type Millis = number & { readonly [unit]?: 'ms' };
+/** Microseconds: the kernel's accounts of cpu time. */
+export type Micros = number & { readonly [unit]?: 'us' };
 /** Bytes. */
 export type Bytes = number & { readonly [unit]?: 'bytes' };
 /** Thousandths of one CPU core, as in Kubernetes: 500 is half a core. */

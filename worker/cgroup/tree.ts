@@ -1,0 +1,68 @@
+/** Directories of groups: what is below one, who lives in it, and taking it away. A group may vanish at any moment, since
+ *  OCI runtimes remove them too; a directory that is gone has no children and no processes. */
+
+import { readFileSync, readdirSync } from 'node:fs';
+import { rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { sleep } from '../../core/clock.ts';
+import type { Millis } from '../../core/units.ts';
+import { codeOf, isGone } from './file.ts';
+
+/** Names of the groups directly below. */
+export function childrenOf(dir: string): string[] {
+  return unlessGone([], () =>
+    readdirSync(dir, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => entry.name),
+  );
+}
+
+/** The group and all below it, children before their parents. */
+export function subtree(dir: string): string[] {
+  return [...childrenOf(dir).flatMap((name) => subtree(join(dir, name))), dir];
+}
+
+/** Process ids of the groups in `dirs` and below them, each once. */
+export function processesIn(dirs: readonly string[]): number[] {
+  const pids = new Set<number>();
+  for (const dir of dirs.flatMap(subtree)) {
+    const text = unlessGone('', () => readFileSync(join(dir, 'cgroup.procs'), 'latin1'));
+    for (const line of text.split('\n')) if (line !== '') pids.add(Number(line));
+  }
+  return [...pids];
+}
+
+/** A group whose last process has just died stays busy for a moment, until the kernel has let go of it. */
+const BUSY_FOR_AT_MOST: Millis = 2000;
+
+/** Removes the group and all below it. One that is gone already is fine; one that stays busy is an error (EBUSY). */
+export async function removeTree(dir: string): Promise<void> {
+  const end = performance.now() + BUSY_FOR_AT_MOST;
+  for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
+    try {
+      for (const each of subtree(dir)) await removeOne(each);
+      return;
+    } catch (error) {
+      if (codeOf(error) !== 'EBUSY' || performance.now() > end) throw error;
+      await sleep(wait);
+    }
+  }
+}
+
+/** Removes one empty group. */
+export async function removeOne(dir: string): Promise<void> {
+  try {
+    await rmdir(dir);
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  }
+}
+
+function unlessGone<T>(otherwise: T, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (isGone(error)) return otherwise;
+    throw error;
+  }
+}
