@@ -4,8 +4,10 @@
 
 import { Queue, type QueueOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { FunctionName, InstanceId, NodeId, RevisionId } from './ids.ts';
+import type { Digest, FunctionName, InstanceId, NodeId, RevisionId } from './ids.ts';
 import type { EndReason } from './records.ts';
+import type { FunctionSpec } from './spec.ts';
+import type { Bytes } from './units.ts';
 
 export const OWN_PREFIX = 'fn';
 export const USER_PREFIX = 'bull';
@@ -20,6 +22,17 @@ export const BUILD_QUEUE = 'build';
 export interface BuildJob {
   /** sha256 of the uploaded tar.gz in FN_HOME/uploads. */
   readonly upload: string;
+}
+/** A failed build's `failedReason` is its Problem as JSON; so it is for every queue of ours. */
+export interface BuildResult {
+  readonly image: Digest;
+  readonly spec: FunctionSpec;
+  readonly layers: readonly {
+    readonly kind: string;
+    readonly digest: string;
+    readonly size: Bytes;
+    readonly cached: boolean;
+  }[];
 }
 /** Progress of a build, as BullMQ job progress: what `fn deploy` prints. */
 export interface BuildProgress {
@@ -80,6 +93,8 @@ export function openQueue<Data, Result = unknown>(
 /** Volatile facts in Redis that are not records: heartbeats and loads. */
 export const LOAD_HASH = 'fn:load';
 export const PROCESS_HASH = 'fn:processes';
+/** How many instances the controller wants of each function. */
+export const DESIRED_HASH = 'fn:desired';
 export const decisionsKey = (name: FunctionName): string => `fn:decisions:${name}`;
 
 /** A process says it lives, once a second; older than 5 s means it does not. */

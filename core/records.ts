@@ -105,6 +105,9 @@ export interface LoadReport {
       {
         readonly inFlight: number;
         readonly waiting: number;
+        /** Mean of inFlight + waiting over the time since the last report; what short requests amount to between two
+         *  looks. Without it the sum at the moment of the report stands in. */
+        readonly average?: number;
         /** Highest inFlight + waiting since the last report. */
         readonly peak: number;
         /** Invocations that arrived since the last report. */

@@ -1,0 +1,107 @@
+/** The store as the controller sees it: a snapshot with an index by function, so that looking at one function costs the
+ *  same however many there are. */
+
+import type { FunctionName, InstanceId, NodeId, RevisionId } from '../core/ids.ts';
+import type { FunctionRecord, InstanceRecord, Kind, NodeRecord, RevisionRecord } from '../core/records.ts';
+import { Snapshot } from '../core/store/snapshot.ts';
+import type { Change, Store } from '../core/store/store.ts';
+
+const KINDS: readonly Kind[] = ['function', 'revision', 'instance', 'node'];
+
+export interface ViewOptions {
+  /** A record of this function, of one of its revisions or of one of its instances changed. */
+  readonly onChange: (name: FunctionName) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+export class View implements AsyncDisposable {
+  readonly #snapshot: Snapshot;
+  readonly #instances: Index<InstanceId>;
+  readonly #revisions: Index<RevisionId>;
+
+  private constructor(snapshot: Snapshot, instances: Index<InstanceId>, revisions: Index<RevisionId>) {
+    this.#snapshot = snapshot;
+    this.#instances = instances;
+    this.#revisions = revisions;
+  }
+
+  static async open(store: Store, { onChange, onError }: ViewOptions): Promise<View> {
+    const instances = new Index<InstanceId>();
+    const revisions = new Index<RevisionId>();
+    // Keys are indexed even when the record is gone; readers skip those. A key that is gone leaves the index here.
+    const changed = ({ kind, key }: Change): void => {
+      if (kind === 'node') return;
+      const name = ownerOf(kind, key);
+      const gone = snapshot !== undefined && snapshot.get(kind, key) === undefined;
+      if (kind === 'instance') instances.set(name, key as InstanceId, gone);
+      if (kind === 'revision') revisions.set(name, key as RevisionId, gone);
+      onChange(name);
+    };
+    let snapshot: Snapshot | undefined;
+    snapshot = await Snapshot.open(store, KINDS, { onChange: changed, onError });
+    return new View(snapshot, instances, revisions);
+  }
+
+  function(name: FunctionName): FunctionRecord | undefined {
+    return this.#snapshot.get('function', name);
+  }
+
+  functions(): FunctionRecord[] {
+    return this.#snapshot.values('function');
+  }
+
+  revision(id: RevisionId): RevisionRecord | undefined {
+    return this.#snapshot.get('revision', id);
+  }
+
+  revisions(name: FunctionName): RevisionRecord[] {
+    return this.#revisions.of(name).flatMap((id) => this.#snapshot.get('revision', id) ?? []);
+  }
+
+  instances(name: FunctionName): InstanceRecord[] {
+    return this.#instances.of(name).flatMap((id) => this.#snapshot.get('instance', id) ?? []);
+  }
+
+  nodes(): NodeRecord[] {
+    return this.#snapshot.values('node');
+  }
+
+  /** Nodes that instances name, whether or not there is a record of them. */
+  referredNodes(): Set<NodeId> {
+    return new Set(this.#snapshot.values('instance').flatMap((one) => (one.end ? [] : [one.node])));
+  }
+
+  /** Every function, and every name that an instance carries without its function. */
+  names(): Set<FunctionName> {
+    return new Set([...this.functions().map((fn) => fn.name), ...this.#instances.names()]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#snapshot[Symbol.asyncDispose]();
+  }
+}
+
+class Index<Id extends string> {
+  readonly #ids = new Map<FunctionName, Set<Id>>();
+
+  set(name: FunctionName, id: Id, gone: boolean): void {
+    const ids = this.#ids.get(name) ?? new Set<Id>();
+    if (gone) ids.delete(id);
+    else ids.add(id);
+    if (ids.size > 0) this.#ids.set(name, ids);
+    else this.#ids.delete(name);
+  }
+
+  of(name: FunctionName): Id[] {
+    return [...(this.#ids.get(name) ?? [])];
+  }
+
+  names(): FunctionName[] {
+    return [...this.#ids.keys()];
+  }
+}
+
+/** Instances and revisions are called `<function>-<something without a dash>`. */
+function ownerOf(kind: Kind, key: string): FunctionName {
+  return (kind === 'function' ? key : key.slice(0, key.lastIndexOf('-'))) as FunctionName;
+}
