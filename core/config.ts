@@ -198,8 +198,10 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   const entries = Object.entries(SETTINGS).map(([key, setting]) => [key, read(setting, env)]);
   const values = Object.fromEntries(entries) as Values;
   const home = resolve(values.home || (process.getuid?.() === 0 ? '/var/lib/fn' : join(homedir(), '.fn')));
-  // A unix socket path holds 107 bytes; run/<name, 40>-<8>.sock takes 58 of them.
-  if (Buffer.byteLength(home) > 48) throw invalid(SETTINGS.home, `must be a path of at most 48 bytes, not "${home}"`);
+  // A unix socket path holds 107 bytes, of which /run/gateway.sock takes 17. Overlay options are separated by : and , .
+  if (!/^[\w./@+-]{1,88}$/.test(home)) {
+    throw invalid(SETTINGS.home, `must be a path of at most 88 letters, digits, and ./_@+-, not "${home}"`);
+  }
   if (!['auto', 'crun', 'runc'].includes(values.driver)) throw invalid(SETTINGS.driver, 'must be auto, crun or runc');
   const hash = createHash('sha256').update(home).digest();
   const node = values.node || hostname();

@@ -9,7 +9,9 @@ type Brand<B extends string> = string & { readonly [brand]: B };
 export type FunctionName = Brand<'FunctionName'>;
 /** `<function>-<number, five digits or more>`, for example `hello-00003`. */
 export type RevisionId = Brand<'RevisionId'>;
-/** `<function>-<8 hex digits>`: unique, short enough for a unix socket path and a container id. */
+/** 8 hex digits: container id, cgroup and socket name of a sandbox. */
+export type SandboxId = Brand<'SandboxId'>;
+/** `<function>-<sandbox>`: an instance keeps the digits of the sandbox it runs in. */
 export type InstanceId = Brand<'InstanceId'>;
 /** `<function>.<20 characters, sortable by time>`: names the function, so a look-up needs no index. */
 export type InvocationId = Brand<'InvocationId'>;
@@ -33,8 +35,16 @@ export function revisionId(name: FunctionName, number: number): RevisionId {
   return `${name}-${String(number).padStart(5, '0')}` as RevisionId;
 }
 
-export function newInstanceId(name: FunctionName | 'pool'): InstanceId {
-  return `${name}-${randomBytes(4).toString('hex')}` as InstanceId;
+export function newSandboxId(): SandboxId {
+  return randomBytes(4).toString('hex') as SandboxId;
+}
+
+export function parseSandboxId(text: string): SandboxId | undefined {
+  return /^[0-9a-f]{8}$/.test(text) ? (text as SandboxId) : undefined;
+}
+
+export function instanceId(name: FunctionName, sandbox: SandboxId): InstanceId {
+  return `${name}-${sandbox}` as InstanceId;
 }
 
 /** Time first, so that ids sort by age: 9 characters of milliseconds and 11 of randomness (57 bits), base 36. */

@@ -16,7 +16,8 @@ export interface LogLine {
   readonly instance: string;
   readonly revision: string;
   readonly invocation?: string;
-  readonly stream: 'stdout' | 'stderr' | 'platform';
+  /** Who wrote it. Standard output and error share one pipe, so that their order is kept. */
+  readonly from: 'function' | 'platform';
   readonly text: string;
 }
 

@@ -1,0 +1,48 @@
+/** What this host can do: which OCI runtime to use and what is missing. Decided once at start, said plainly. */
+
+import { readFileSync } from 'node:fs';
+import { FnError } from '../core/errors.ts';
+import type { Config } from '../core/config.ts';
+import { findProgram, type DriverName } from './sandbox/driver.ts';
+import { mount, MS_PRIVATE, MS_REC, unmount, unshareMounts } from './native.ts';
+
+export function requireRoot(): void {
+  if (process.getuid?.() !== 0) {
+    throw new FnError('machine.unsupported', 'the worker must run as root to make containers', {
+      hint: 'Start it with sudo: "sudo npm start".',
+    });
+  }
+}
+
+/** crun starts a container in a third of runc's time, so it is the choice where both exist. */
+export function chooseDriver(config: Config): DriverName {
+  if (config.driver === 'crun' || config.driver === 'runc') return config.driver;
+  const found = (['crun', 'runc'] as const).find((name) => findProgram(name));
+  if (found) return found;
+  throw new FnError('machine.unsupported', 'neither crun nor runc is installed', {
+    hint: 'Install one: apt-get install crun (Fedora, Arch, Alpine: the package has the same name).',
+  });
+}
+
+/** The cgroup2 mount beside a v1 layout, where there is one. */
+export function hybridCgroup2(mountinfo: string): string | undefined {
+  const mounts = mountinfo.split('\n').flatMap((line) => {
+    const [before, after] = line.split(' - ');
+    const target = before?.split(' ')[4];
+    return target && after ? [{ target, type: after.split(' ')[0] }] : [];
+  });
+  if (!mounts.some(({ type }) => type === 'cgroup')) return undefined;
+  return mounts.find(({ type }) => type === 'cgroup2')?.target;
+}
+
+/** crun up to 1.8 refuses a host with cgroup2 mounted beside v1. In a mount namespace of our own, inherited by every child
+ *  of this thread, that mount is hidden. A private tmpfs takes its place: without it crun drops a directory for each
+ *  container into the tmpfs below and never removes it. */
+export function hideHybridCgroup2(): void {
+  const target = hybridCgroup2(readFileSync('/proc/self/mountinfo', 'utf8'));
+  if (!target) return;
+  unshareMounts();
+  mount('none', '/sys/fs/cgroup', null, MS_REC | MS_PRIVATE);
+  unmount(target);
+  mount('none', target, 'tmpfs', 0, 'size=1m');
+}

@@ -1,0 +1,98 @@
+/** From an image digest to what a sandbox needs: the unpacked base layer as its root, and one read-only tree of the code and
+ *  its dependencies to mount at /task. Layers are unpacked once per digest, trees mounted once per image, both shared by all
+ *  instances. */
+
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Config } from '../core/config.ts';
+import { TASK_PATH } from '../core/control.ts';
+import { FnError } from '../core/errors.ts';
+import type { Digest } from '../core/ids.ts';
+import { readManifest } from '../builder/oci/manifest.ts';
+import { unpackLayer } from '../builder/oci/unpack.ts';
+import { mount, MS_BIND, MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REMOUNT, unmount } from './native.ts';
+
+export interface UnpackedImage {
+  /** Directory of the base layer. */
+  readonly rootfs: string;
+  /** Mounted tree of everything below /task. */
+  readonly task: string;
+}
+
+const FLAGS = MS_RDONLY | MS_NOSUID | MS_NODEV;
+const nameOf = (digest: Digest): string => digest.slice('sha256:'.length);
+
+export class Images {
+  readonly #config: Config;
+  readonly #ready = new Map<Digest, Promise<UnpackedImage>>();
+
+  constructor(config: Config) {
+    this.#config = config;
+  }
+
+  /** Unpacks and mounts on first use. Concurrent callers share the work; a failure is tried again by the next. */
+  get(image: Digest): Promise<UnpackedImage> {
+    let ready = this.#ready.get(image);
+    if (!ready) {
+      ready = this.#prepare(image);
+      this.#ready.set(image, ready);
+      ready.catch(() => this.#ready.delete(image));
+    }
+    return ready;
+  }
+
+  /** Unmounts and removes trees and layers that no image in `keep` uses. */
+  async collect(keep: ReadonlySet<Digest>): Promise<void> {
+    const layers = new Set<string>();
+    for (const image of keep) {
+      const manifest = await readManifest(this.#config.paths.images, image).catch(() => undefined);
+      for (const layer of manifest?.layers ?? []) layers.add(nameOf(layer.digest));
+    }
+    const trees = new Set([...keep].map(nameOf));
+    for (const name of await readdir(this.#config.paths.tasks)) {
+      if (trees.has(name)) continue;
+      this.#ready.delete(`sha256:${name}` as Digest);
+      while (unmount(join(this.#config.paths.tasks, name)));
+      await rm(join(this.#config.paths.tasks, name), { recursive: true, force: true });
+    }
+    for (const name of await readdir(this.#config.paths.layers)) {
+      if (!layers.has(name)) await rm(join(this.#config.paths.layers, name), { recursive: true, force: true });
+    }
+  }
+
+  /** Unmounts every tree: the platform stops. */
+  async unmountAll(): Promise<void> {
+    this.#ready.clear();
+    for (const name of await readdir(this.#config.paths.tasks).catch(() => [])) {
+      while (unmount(join(this.#config.paths.tasks, name)));
+    }
+  }
+
+  async #prepare(image: Digest): Promise<UnpackedImage> {
+    const { images, layers: layersDirectory, tasks } = this.#config.paths;
+    const { layers } = await readManifest(images, image);
+    const directories = await Promise.all(
+      layers.map(async (layer) => {
+        const directory = join(layersDirectory, nameOf(layer.digest));
+        await unpackLayer(images, layer.digest, directory);
+        return { kind: layer.kind, directory };
+      }),
+    );
+    const base = directories.find(({ kind }) => kind === 'base');
+    const upper = directories.filter(({ kind }) => kind !== 'base').map(({ directory }) => join(directory, TASK_PATH));
+    if (!base || upper.length === 0) throw new FnError('image.invalid', `image ${image} has no base or no code layer`);
+
+    const task = join(tasks, nameOf(image));
+    await mkdir(task, { recursive: true, mode: 0o711 });
+    while (unmount(task)); // Left by an earlier worker.
+    const [only, ...more] = upper;
+    if (only !== undefined && more.length === 0) {
+      mount(only, task, null, MS_BIND);
+      mount(only, task, null, MS_BIND | MS_REMOUNT | FLAGS); // Flags of a bind mount take a second call.
+    } else {
+      // The last layer of an image is the topmost; overlayfs names the topmost first.
+      mount('overlay', task, 'overlay', FLAGS, `lowerdir=${upper.toReversed().join(':')}`);
+    }
+    return { rootfs: base.directory, task };
+  }
+}

@@ -1,0 +1,48 @@
+/** Names how an instance ended, from what the host saw, and says it in the catalogue's words. */
+
+import { FnError, type FnErrorOptions, unreachable } from '../../core/errors.ts';
+import type { EndReason } from '../../core/records.ts';
+import type { SandboxEnd } from '../sandbox/sandbox.ts';
+
+/** V8 gives up by itself at its heap limit, before the cgroup has to: SIGABRT or SIGTRAP after this line. */
+const HEAP_LIMIT = /JavaScript heap out of memory|Array buffer allocation failed/;
+
+/** @param tail the last log lines. */
+export function classifyEnd(end: SandboxEnd, tail: readonly string[]): EndReason {
+  if (end.oomKills > 0) return 'oom';
+  const aborted = end.signal === 'SIGABRT' || end.signal === 'SIGTRAP';
+  if (aborted && tail.some((line) => HEAP_LIMIT.test(line))) return 'oom';
+  if (end.signal !== undefined) return 'signal';
+  if (end.exitCode !== undefined) return 'exit';
+  return 'lost';
+}
+
+/** The error for whoever waited for a reply of this instance. */
+export function endProblem(reason: EndReason, end: SandboxEnd, logs: readonly string[]): FnError {
+  const options: FnErrorOptions = { logs };
+  switch (reason) {
+    case 'oom':
+      return new FnError('function.oom', 'the instance reached its memory limit and was ended', options);
+    case 'timeout':
+      return new FnError('function.timeout', 'the invocation passed its deadline and was ended', options);
+    case 'exit':
+      return new FnError('function.crashed', `the process exited with code ${end.exitCode}`, options);
+    case 'signal':
+      return end.signal === 'SIGKILL'
+        ? new FnError('function.killed', 'the instance was ended by SIGKILL', options)
+        : new FnError('function.crashed', `the process was ended by ${end.signal}`, options);
+    case 'load-error':
+      return new FnError('function.load_failed', 'the function failed to load', options);
+    case 'start-timeout':
+      return new FnError('function.start_timeout', 'the function was not ready in time', options);
+    case 'lost':
+      return new FnError('function.crashed', 'the process is gone; nobody saw how it ended', options);
+    case 'scaled-down':
+    case 'replaced':
+    case 'removed':
+    case 'shutdown':
+      return new FnError('process.down', `the instance was stopped: ${reason}`, options);
+    default:
+      return unreachable(reason);
+  }
+}

@@ -1,0 +1,80 @@
+/** One instance: a sandbox that runs a revision. Keeps its record, its owner and its last log lines; InstanceManager decides
+ *  what happens to it. `starting → ready → draining → stopped | failed`. */
+
+import type { RoutableInstance } from '../../core/control.ts';
+import type { InstanceId } from '../../core/ids.ts';
+import type { LogFile, LogLine } from '../../core/logs.ts';
+import type { EndReason, InstanceRecord, RevisionRecord } from '../../core/records.ts';
+import type { PipeLine } from '../sandbox/log-pipe.ts';
+import type { Sandbox } from '../sandbox/sandbox.ts';
+import type { Ending } from './manager.ts';
+
+/** What a sandbox remembers on disk about the instance in it. */
+export interface InstanceOwner {
+  readonly record: InstanceRecord;
+  readonly revision: RevisionRecord;
+}
+
+const TAIL_LINES = 20;
+
+export class Instance {
+  readonly revision: RevisionRecord;
+  readonly sandbox: Sandbox<InstanceOwner>;
+  /** Resolves once it has ended and how is known. */
+  readonly over: Promise<Ending>;
+  readonly finish: (ending: Ending) => void;
+  /** The gateway connection whose it is; undefined while no gateway is there. */
+  owner: symbol | undefined;
+  /** Why the platform is ending it, when it is. */
+  intent: EndReason | undefined;
+  /** An invocation broke on it: its end is not a crash loop. */
+  broke = false;
+  #record: InstanceRecord;
+  readonly #tail: string[] = [];
+
+  constructor(record: InstanceRecord, revision: RevisionRecord, sandbox: Sandbox<InstanceOwner>, log: LogFile) {
+    this.#record = record;
+    this.revision = revision;
+    this.sandbox = sandbox;
+    const { promise, resolve } = Promise.withResolvers<Ending>();
+    this.over = promise;
+    this.finish = resolve;
+    sandbox.listen({
+      onLines: (lines) => {
+        for (const { text } of lines) this.#tail.push(text);
+        this.#tail.splice(0, this.#tail.length - TAIL_LINES);
+        log.append(lines.map((line) => this.#logLine(line, 'function')));
+      },
+      onDropped: (bytes) =>
+        log.append([this.#logLine({ text: `[${bytes} bytes of log over the rate limit were dropped]` }, 'platform')]),
+    });
+  }
+
+  get id(): InstanceId {
+    return this.#record.id;
+  }
+
+  get record(): InstanceRecord {
+    return this.#record;
+  }
+
+  /** The last log lines, oldest first. */
+  get tail(): readonly string[] {
+    return this.#tail;
+  }
+
+  change(change: Partial<InstanceRecord>): InstanceRecord {
+    this.#record = { ...this.#record, ...change };
+    return this.#record;
+  }
+
+  routable(): RoutableInstance {
+    const { id, function: name, revision, start = { kind: 'cold', ms: 0 } } = this.#record;
+    const { concurrency } = this.revision.spec;
+    return { id, function: name, revision, socket: this.sandbox.socket, concurrency, start };
+  }
+
+  #logLine(line: PipeLine, from: LogLine['from']): LogLine {
+    return { at: Date.now(), instance: this.id, revision: this.#record.revision, from, ...line };
+  }
+}

@@ -1,0 +1,405 @@
+/** All instances of this node: starts them for whoever asks (a waiting request through its gateway, the controller through
+ *  the node's queue), hands each to one gateway, ends them, and learns how each ended. The caps are exact because nothing
+ *  else starts instances here. */
+
+import type { Clock } from '../../core/clock.ts';
+import { sleep } from '../../core/clock.ts';
+import type { Config } from '../../core/config.ts';
+import type { GatewayCalls, RoutableInstance } from '../../core/control.ts';
+import { FnError, toFnError } from '../../core/errors.ts';
+import { type FunctionName, instanceId, type InstanceId, newSandboxId, type RevisionId } from '../../core/ids.ts';
+import type { Log } from '../../core/log.ts';
+import { LogFile } from '../../core/logs.ts';
+import type { Metrics } from '../../core/metrics.ts';
+import type { EndReason, InstanceRecord, RevisionRecord } from '../../core/records.ts';
+import type { Millis } from '../../core/units.ts';
+import type { Images } from '../images.ts';
+import type { Pool } from '../pool.ts';
+import { TimeoutError } from '../sandbox/ask.ts';
+import { PIDS_LIMIT } from '../sandbox/profile.ts';
+import { Sandbox, type SandboxEnd, type SandboxHost } from '../sandbox/sandbox.ts';
+import { SHORT_LIFE, type StartBackoff } from './backoff.ts';
+import { classifyEnd, endProblem } from './ends.ts';
+import { Instance, type InstanceOwner } from './instance.ts';
+import type { RecordWriter } from './record-writer.ts';
+
+/** How an instance ended. */
+export interface Ending {
+  readonly reason: EndReason;
+  readonly problem: FnError;
+}
+
+/** A connected gateway, as the manager needs it. */
+export interface GatewayLink {
+  readonly key: symbol;
+  call<K extends keyof GatewayCalls & string>(
+    name: K,
+    input: GatewayCalls[K]['in'],
+    timeout: Millis,
+  ): Promise<GatewayCalls[K]['out']>;
+}
+
+export interface ManagerParts {
+  readonly config: Config;
+  readonly host: SandboxHost;
+  readonly images: Images;
+  readonly pool: Pool<InstanceOwner>;
+  readonly backoff: StartBackoff;
+  readonly records: RecordWriter;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** From the snapshot: no network on the way to a start. */
+  readonly revision: (id: RevisionId) => RevisionRecord | undefined;
+}
+
+const CALL_WITHIN: Millis = 5000;
+/** From SIGTERM to SIGKILL when the platform ends an idle instance. */
+const STOP_GRACE: Millis = 2000;
+/** Its connection breaks a moment before its end is seen. */
+const AUTOPSY_WITHIN: Millis = 500;
+/** The log's last lines arrive with the end of the process; after a refused claim it is about to end. */
+const LAST_WORDS_WITHIN: Millis = 500;
+
+export class InstanceManager {
+  readonly #parts: ManagerParts;
+  readonly #instances = new Map<InstanceId, Instance>();
+  /** Ended moments ago: for an autopsy that comes late. */
+  readonly #recent = new Map<InstanceId, Ending>();
+  /** Starts that have no instance yet, counted per revision. */
+  readonly #beginning = new Map<RevisionId, number>();
+  readonly #gateways = new Map<symbol, GatewayLink>();
+  readonly #logs = new Map<FunctionName, LogFile>();
+
+  constructor(parts: ManagerParts) {
+    this.#parts = parts;
+  }
+
+  get all(): Instance[] {
+    return [...this.#instances.values()];
+  }
+
+  /** The function's log file, one writer for all its instances. */
+  log(name: FunctionName): LogFile {
+    let file = this.#logs.get(name);
+    if (!file)
+      this.#logs.set(name, (file = new LogFile(this.#parts.config.paths.logs, name, this.#parts.config.logLimit)));
+    return file;
+  }
+
+  /** A gateway is here: what nobody owns is its. */
+  join(gateway: GatewayLink): RoutableInstance[] {
+    this.#gateways.set(gateway.key, gateway);
+    const orphans = this.all.filter(({ owner, record }) => owner === undefined && record.state === 'ready');
+    for (const instance of orphans) instance.owner = gateway.key;
+    return orphans.map((instance) => instance.routable());
+  }
+
+  /** A gateway is gone; another, or its successor, takes over. */
+  leave(key: symbol): void {
+    this.#gateways.delete(key);
+    const [heir] = this.#gateways.values();
+    for (const instance of this.all) {
+      if (instance.owner !== key) continue;
+      instance.owner = undefined;
+      if (heir && instance.record.state === 'ready') this.#handTo(instance, heir);
+    }
+  }
+
+  /** Starts one more instance for a gateway. Rejects at once when the cap is reached or the revision is in back-off. */
+  async acquire(revision: RevisionId, gateway: symbol): Promise<RoutableInstance> {
+    const record = this.#revision(revision);
+    const { max } = record.spec.scale;
+    if (this.#count(revision) >= max) {
+      throw new FnError('capacity.max_reached', `${record.function} has ${max} instances, its scale.max`, {
+        retryAfterS: 1,
+      });
+    }
+    return (await this.#start(record, gateway)).routable();
+  }
+
+  /** Starts what is missing to `count`. Failures are on the instance records. */
+  async ensure(revision: RevisionId, count: number): Promise<void> {
+    const record = this.#revision(revision);
+    const missing = Math.min(count, record.spec.scale.max) - this.#count(revision);
+    await Promise.allSettled(Array.from({ length: Math.max(0, missing) }, () => this.#start(record, undefined)));
+  }
+
+  /** Two-phase: its gateway stops sending, then it is ended. False when it was busy and `if-idle` was asked. */
+  async stop(id: InstanceId, mode: 'if-idle' | 'drain', reason: EndReason): Promise<boolean> {
+    const instance = this.#instances.get(id);
+    if (!instance || instance.intent) return true;
+    const gateway = instance.owner && this.#gateways.get(instance.owner);
+    const deadlineMs = mode === 'drain' ? instance.revision.spec.timeout : 0;
+    if (gateway) {
+      if (mode === 'drain') this.#write(instance.change({ state: 'draining' }));
+      const { idle } = await gateway
+        .call('unroute', { instance: id, mode, deadlineMs }, deadlineMs + CALL_WITHIN)
+        .catch(() => ({ idle: mode === 'drain' })); // The gateway is gone, and what was in flight with it.
+      if (!idle && mode === 'if-idle') return false;
+    }
+    instance.intent = reason;
+    this.#write(instance.change({ state: 'draining' }));
+    await instance.sandbox.stop(STOP_GRACE);
+    await instance.over;
+    return true;
+  }
+
+  /** Ends it now: an invocation passed its deadline. Resolves when no process of it is left. */
+  async kill(id: InstanceId): Promise<void> {
+    const instance = this.#instances.get(id);
+    if (!instance) return;
+    instance.intent ??= 'timeout';
+    await instance.sandbox.stop(0);
+    await instance.over;
+  }
+
+  /** Its connection broke: has it ended, and how? */
+  async autopsy(id: InstanceId): Promise<Ending | undefined> {
+    const instance = this.#instances.get(id);
+    if (!instance) return this.#recent.get(id);
+    instance.broke = true;
+    return Promise.race([instance.over, sleep(AUTOPSY_WITHIN).then(() => undefined)]);
+  }
+
+  /** Takes over an instance of an earlier worker. */
+  adopt(sandbox: Sandbox<InstanceOwner>, { record, revision }: InstanceOwner): void {
+    const instance = new Instance({ ...record, state: 'ready' }, revision, sandbox, this.log(record.function));
+    this.#instances.set(instance.id, instance);
+    this.#write(instance.record);
+    void sandbox.ended.then((end) => this.#ended(instance, end));
+    const [gateway] = this.#gateways.values();
+    if (gateway) this.#handTo(instance, gateway);
+  }
+
+  /** On v1 the kernel kills one process of a group that is out of memory, maybe not the one that answers. */
+  checkMemory(): void {
+    for (const instance of this.all) {
+      if (instance.intent || instance.sandbox.over || instance.sandbox.cgroup.stats().oomKills === 0) continue;
+      instance.intent = 'oom';
+      void instance.sandbox.stop(0);
+    }
+  }
+
+  async endAll(reason: EndReason): Promise<void> {
+    await Promise.all(this.all.map((instance) => this.stop(instance.id, 'drain', reason)));
+    await Promise.all([...this.#logs.values()].map((file) => file.flushed()));
+  }
+
+  async releaseAll(): Promise<void> {
+    for (const instance of this.all) instance.sandbox.release();
+    await Promise.all([...this.#logs.values()].map((file) => file.flushed()));
+  }
+
+  #revision(id: RevisionId): RevisionRecord {
+    const record = this.#parts.revision(id);
+    if (!record) throw new FnError('function.not_found', `revision ${id} is not known to this node`);
+    return record;
+  }
+
+  /** Instances of the revision that are not on their way out, and starts under way. */
+  #count(revision: RevisionId): number {
+    const living = this.all.filter(
+      ({ record, intent }) => record.revision === revision && !intent && record.state !== 'draining',
+    );
+    return living.length + (this.#beginning.get(revision) ?? 0);
+  }
+
+  async #start(revision: RevisionRecord, gateway: symbol | undefined): Promise<Instance> {
+    const { config, images, pool, host, backoff } = this.#parts;
+    backoff.check(revision.id);
+    const total = this.#instances.size + [...this.#beginning.values()].reduce((sum, count) => sum + count, 0);
+    if (total >= config.maxInstances) {
+      throw new FnError('capacity.node_full', `this node runs ${config.maxInstances} instances (FN_MAX_INSTANCES)`, {
+        retryAfterS: 1,
+      });
+    }
+    const began = performance.now();
+    this.#beginning.set(revision.id, (this.#beginning.get(revision.id) ?? 0) + 1);
+    let counted = true;
+    const uncount = (): void => {
+      if (counted) this.#beginning.set(revision.id, (this.#beginning.get(revision.id) ?? 1) - 1);
+      counted = false;
+    };
+    try {
+      const image = await images.get(revision.image);
+      const wanted = { rootfs: image.rootfs, memory: revision.spec.memory };
+      const warm = pool.take(wanted);
+      const sandbox = warm ?? (await Sandbox.start<InstanceOwner>(host, newSandboxId(), wanted));
+      const record: InstanceRecord = {
+        id: instanceId(revision.function, sandbox.id),
+        function: revision.function,
+        revision: revision.id,
+        node: config.nodeId,
+        state: 'starting',
+        createdAt: Date.now(),
+      };
+      const instance = new Instance(record, revision, sandbox, this.log(revision.function));
+      this.#instances.set(instance.id, instance);
+      uncount();
+      if (!warm) this.#write(record);
+      void sandbox.ended.then((end) => this.#ended(instance, end));
+      await this.#load(instance, image.task, began);
+      this.#ready(instance, warm ? 'claimed' : 'cold', performance.now() - began, gateway);
+      return instance;
+    } catch (error) {
+      const problem = toFnError(error);
+      if (problem.code !== 'capacity.node_full') backoff.failed(revision.id, problem);
+      this.#parts.log.warn(
+        { fn: revision.function, revision: revision.id, code: problem.code },
+        'instance failed to start',
+      );
+      throw problem;
+    } finally {
+      uncount();
+    }
+  }
+
+  /** The claim: limits, code, handler. */
+  async #load(instance: Instance, task: string, began: number): Promise<void> {
+    const { revision, sandbox } = instance;
+    const { spec } = revision;
+    const { startTimeout } = this.#parts.config;
+    try {
+      sandbox.mountTask(task);
+      sandbox.cgroup.setLimits({ memory: spec.memory, cpu: spec.cpu, pids: PIDS_LIMIT });
+      const reply = await sandbox.claim(
+        {
+          function: revision.function,
+          revision: revision.id,
+          instance: instance.id,
+          handler: spec.handler,
+          env: spec.env,
+          timeoutMs: spec.timeout,
+          memoryBytes: spec.memory,
+        },
+        Math.max(1, startTimeout - (performance.now() - began)),
+      );
+      if (reply.status === 200) return;
+      throw await this.#loadError(instance, reply.body);
+    } catch (error) {
+      throw await this.#refuse(instance, error);
+    }
+  }
+
+  /** The bootstrap says why the handler did not load. It then exits; its last lines belong to the story. */
+  async #loadError(instance: Instance, body: Readonly<Record<string, unknown>>): Promise<FnError> {
+    instance.intent = 'load-error';
+    await Promise.race([instance.sandbox.ended, sleep(LAST_WORDS_WITHIN)]);
+    const error = (typeof body['error'] === 'object' && body['error'] ? body['error'] : {}) as Readonly<
+      Record<string, unknown>
+    >;
+    const text =
+      `${String(error['name'] ?? 'Error')}: ${String(error['message'] ?? 'the bootstrap did not say why')}`.slice(
+        0,
+        2000,
+      );
+    const code = error['kind'] === 'missing' ? 'handler.missing' : 'function.load_failed';
+    return new FnError(code, code === 'handler.missing' ? String(error['message']).slice(0, 2000) : text, {
+      logs: instance.tail,
+      ...(typeof error['stack'] === 'string' && { data: { stack: error['stack'].slice(0, 4000) } }),
+    });
+  }
+
+  /** Ends an instance that never became ready, and says why in the record. */
+  async #refuse(instance: Instance, error: unknown): Promise<FnError> {
+    const { sandbox } = instance;
+    let problem: FnError;
+    if (error instanceof FnError) {
+      problem = error;
+    } else if (error instanceof TimeoutError) {
+      instance.intent = 'start-timeout';
+      problem = new FnError('function.start_timeout', `not ready within ${this.#parts.config.startTimeout} ms`, {
+        logs: instance.tail,
+      });
+    } else {
+      // The connection broke: it ended while loading, and how it did says what to answer.
+      const ending = await Promise.race([instance.over, sleep(LAST_WORDS_WITHIN).then(() => undefined)]);
+      if (ending?.reason === 'oom') problem = ending.problem;
+      else {
+        const how = ending ? ending.problem.message : toFnError(error).message;
+        problem = new FnError('function.load_failed', `it ended while loading: ${how}`, {
+          logs: instance.tail,
+          cause: error,
+        });
+      }
+    }
+    instance.change({ end: { at: Date.now(), reason: instance.intent ?? 'load-error', problem: problem.toProblem() } });
+    instance.intent ??= 'load-error';
+    if (sandbox.over) this.#write(instance.change({ state: 'failed' }));
+    else await sandbox.stop(0);
+    return problem;
+  }
+
+  #ready(instance: Instance, kind: 'claimed' | 'cold', ms: Millis, gateway: symbol | undefined): void {
+    const { log, metrics, backoff } = this.#parts;
+    backoff.started(instance.revision.id);
+    const record = instance.change({ state: 'ready', readyAt: Date.now(), start: { kind, ms: Number(ms.toFixed(2)) } });
+    if (gateway && this.#gateways.has(gateway)) instance.owner = gateway;
+    else {
+      const [any] = this.#gateways.values();
+      if (any) this.#handTo(instance, any);
+    }
+    this.#write(record);
+    instance.sandbox.remember({ record, revision: instance.revision }).catch((error: unknown) => {
+      log.warn(
+        { err: error, instance: instance.id },
+        'state not written: a restarted worker cannot adopt the instance',
+      );
+    });
+    metrics.counter('fn_starts_total').inc({ kind });
+    metrics.histogram('fn_start_duration_seconds').observe({ kind }, ms / 1000);
+    log.info({ fn: record.function, instance: record.id, kind, ms: record.start?.ms }, 'instance ready');
+  }
+
+  #handTo(instance: Instance, gateway: GatewayLink): void {
+    instance.owner = gateway.key;
+    gateway.call('route', { instance: instance.routable() }, CALL_WITHIN).catch(() => {
+      if (instance.owner === gateway.key) instance.owner = undefined; // It left; the next one to join takes it.
+    });
+  }
+
+  async #ended(instance: Instance, end: SandboxEnd): Promise<void> {
+    const { backoff, log, metrics } = this.#parts;
+    const { record } = instance;
+    const seen = classifyEnd(end, instance.tail);
+    // Whoever ran out of memory while it was being stopped for another reason still ran out of memory.
+    const reason = instance.intent ?? seen;
+    const problem = endProblem(reason === 'timeout' ? reason : seen === 'oom' ? 'oom' : reason, end, instance.tail);
+    const ending: Ending = { reason, problem };
+    this.#instances.delete(instance.id);
+    this.#remember(instance.id, ending);
+    instance.finish(ending);
+    const gateway = instance.owner && this.#gateways.get(instance.owner);
+    gateway?.call('gone', { instance: instance.id, reason }, CALL_WITHIN).catch(() => {}); // It left, and forgot it anyway.
+
+    const planned = instance.intent !== undefined && !['oom', 'load-error', 'start-timeout'].includes(instance.intent);
+    const { oomKills: _, ...how } = end;
+    this.#write(
+      instance.change({
+        state: planned ? 'stopped' : 'failed',
+        end: { at: Date.now(), reason, ...how, ...(!planned && { problem: problem.toProblem() }), ...record.end },
+      }),
+    );
+    if (record.readyAt !== undefined && !instance.intent && !instance.broke) {
+      backoff.ended(record.revision, Date.now() - record.readyAt, problem);
+      if (Date.now() - record.readyAt >= SHORT_LIFE) backoff.forget(record.revision);
+    }
+    metrics.counter('fn_instance_ends_total').inc({ reason });
+    log.info({ fn: record.function, instance: record.id, reason, ...how }, 'instance ended');
+    try {
+      await instance.sandbox[Symbol.asyncDispose]();
+    } catch (error) {
+      log.warn({ err: error, sandbox: instance.sandbox.id }, 'leftovers of an instance; the sweep tries again');
+    }
+  }
+
+  #remember(id: InstanceId, ending: Ending): void {
+    this.#recent.set(id, ending);
+    this.#parts.clock.after(10_000, () => this.#recent.delete(id));
+  }
+
+  #write(record: InstanceRecord): void {
+    this.#parts.records.write(record);
+  }
+}

@@ -1,0 +1,193 @@
+/** The worker: runs this node's instances. It alone is root. Order matters at start (what earlier workers left is taken over
+ *  before anything new starts) and at the end (nobody asks for instances any more before the last one goes). */
+
+import { availableParallelism, totalmem } from 'node:os';
+import { chown, mkdir, readFile } from 'node:fs/promises';
+import { systemClock } from '../core/clock.ts';
+import type { Config } from '../core/config.ts';
+import type { NodeRecord, RevisionRecord } from '../core/records.ts';
+import type { EndMode, Service, ServiceContext } from '../core/service.ts';
+import { Snapshot } from '../core/store/snapshot.ts';
+import type { Millis } from '../core/units.ts';
+import { openCgroups } from './cgroup/open.ts';
+import { serveControl } from './control.ts';
+import { chooseDriver, hideHybridCgroup2, requireRoot } from './host.ts';
+import { Images } from './images.ts';
+import { StartBackoff } from './instances/backoff.ts';
+import type { InstanceOwner } from './instances/instance.ts';
+import { InstanceManager } from './instances/manager.ts';
+import { RecordWriter } from './instances/record-writer.ts';
+import { startJobs } from './jobs/main.ts';
+import { becomeSubreaper, mount, MS_BIND, MS_SHARED, unmount } from './native.ts';
+import { consumeNodeJobs } from './node-jobs.ts';
+import { type ClassDemand, Pool } from './pool.ts';
+import { createDriver } from './sandbox/driver.ts';
+import type { SandboxHost } from './sandbox/sandbox.ts';
+import { UidSlots } from './sandbox/slots.ts';
+import { adoptOrRemove, sweep } from './sweep.ts';
+
+const LEASE: Millis = 15_000;
+const LEASE_EVERY: Millis = 5000;
+const MEMORY_CHECK_EVERY: Millis = 1000;
+const SWEEP_EVERY: Millis = 30_000;
+const FLUSH_WITHIN: Millis = 2000;
+/** Warm sandboxes may hold this share of the machine's memory. */
+const POOL_SHARE = 0.25;
+
+export async function startWorker(context: ServiceContext): Promise<Service> {
+  const { config, log, metrics, store } = context;
+  requireRoot();
+  await prepareDirectories(config);
+  await shareMounts(config.paths.sandboxes);
+  const cgroups = await openCgroups(config.instanceOfPlatform);
+  await cgroups.prepare();
+  const driver = createDriver(chooseDriver(config), config.paths.home + '/state');
+  if (driver.name === 'crun') hideHybridCgroup2();
+  becomeSubreaper();
+
+  const host: SandboxHost = {
+    config,
+    driver,
+    cgroups,
+    slots: new UidSlots(config.uidBase, 2000),
+    living: new Set(),
+  };
+  const images = new Images(config);
+  const pool = new Pool<InstanceOwner>(host, {
+    size: config.pool,
+    ceiling: totalmem() * POOL_SHARE,
+    clock: systemClock,
+    log,
+  });
+  const records = new RecordWriter(store);
+  const demand = poolDemand(images, pool, log);
+  const snapshot = await Snapshot.open(store, ['function', 'revision'], {
+    onChange: () => demand(snapshot),
+    onError: (error) => log.debug({ err: error }, 'snapshot'),
+  });
+  const manager = new InstanceManager({
+    config,
+    host,
+    images,
+    pool,
+    backoff: new StartBackoff(systemClock),
+    records,
+    clock: systemClock,
+    log,
+    metrics,
+    revision: (id) => snapshot.get('revision', id),
+  });
+
+  log.info(await adoptOrRemove(host, manager, pool), 'leftovers of earlier workers');
+  demand(snapshot);
+  const control = await serveControl(config, manager, metrics);
+  const nodeJobs = consumeNodeJobs(config, manager, log);
+  const jobs = await startJobs({ config, log, metrics, redis: context.redis, snapshot });
+
+  const lease = async (): Promise<void> => {
+    const record: NodeRecord = {
+      id: config.nodeId,
+      driver: driver.name,
+      cgroup: cgroups.version,
+      cpus: availableParallelism(),
+      memory: totalmem(),
+      startedAt,
+      expiresAt: Date.now() + LEASE,
+    };
+    await store.put('node', config.nodeId, record).catch(() => 0); // Redis is away; the lease then runs out.
+  };
+  const startedAt = Date.now();
+  await lease();
+  const timers = [
+    setInterval(() => void lease(), LEASE_EVERY),
+    setInterval(() => manager.checkMemory(), MEMORY_CHECK_EVERY),
+    setInterval(
+      () => void sweep(host, log).catch((error: unknown) => log.warn({ err: error }, 'sweep failed')),
+      SWEEP_EVERY,
+    ),
+  ];
+
+  return {
+    facts: () => ({ driver: driver.name, cgroup: cgroups.version, instances: manager.all.length, pool: pool.size }),
+    async end(mode: EndMode) {
+      for (const timer of timers) clearInterval(timer);
+      await jobs[Symbol.asyncDispose]();
+      await nodeJobs[Symbol.asyncDispose]();
+      await snapshot[Symbol.asyncDispose]();
+      if (mode === 'handover') {
+        await control[Symbol.asyncDispose]();
+        await pool.release();
+        await manager.releaseAll();
+        await records.close(FLUSH_WITHIN);
+        return;
+      }
+      await Promise.all([manager.endAll('shutdown'), pool[Symbol.asyncDispose]()]);
+      await control[Symbol.asyncDispose]();
+      await sweep(host, log);
+      await images.unmountAll();
+      unmount(config.paths.sandboxes);
+      await cgroups.remove();
+      await records.close(FLUSH_WITHIN);
+      await store.delete('node', config.nodeId).catch(() => false);
+    },
+  };
+}
+
+/** Sandboxed processes reach the trees below with the rights of nobody: the way there must be searchable. */
+async function prepareDirectories(config: Config): Promise<void> {
+  const { home, run, images, layers, tasks, sandboxes, logs } = config.paths;
+  for (const path of [home, layers, tasks, sandboxes]) await mkdir(path, { recursive: true, mode: 0o711 });
+  for (const path of [images, logs]) await mkdir(path, { recursive: true, mode: 0o700 });
+  await mkdir(run, { recursive: true, mode: 0o750 });
+  await chown(run, 0, config.gatewayUid);
+}
+
+/** A mount made below a shared mount appears in every copy of it, also inside sandboxes that already run. */
+async function shareMounts(path: string): Promise<void> {
+  const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' ')[4]);
+  if (!mounts.includes(path)) mount(path, path, null, MS_BIND);
+  mount('none', path, null, MS_SHARED);
+}
+
+/** Tells the pool what is deployed, one change at a time: unpacking a new image takes a while. */
+function poolDemand(
+  images: Images,
+  pool: Pool<InstanceOwner>,
+  log: ServiceContext['log'],
+): (snapshot: Snapshot) => void {
+  let running: Promise<void> | undefined;
+  let again = false;
+  const run = async (snapshot: Snapshot): Promise<void> => {
+    do {
+      again = false;
+      pool.want(await demands(images, snapshot, log));
+    } while (again);
+  };
+  return (snapshot) => {
+    if (running) again = true;
+    else running = run(snapshot).finally(() => (running = undefined));
+  };
+}
+
+async function demands(images: Images, snapshot: Snapshot, log: ServiceContext['log']): Promise<ClassDemand[]> {
+  const live = snapshot
+    .values('function')
+    .flatMap(({ traffic, candidate }) => [
+      ...traffic.map(({ revision }) => revision),
+      ...(candidate ? [candidate.revision] : []),
+    ])
+    .map((id) => snapshot.get('revision', id))
+    .filter((revision): revision is RevisionRecord => revision !== undefined);
+  const found = await Promise.all(
+    live.map(async ({ id, image, spec }) => {
+      try {
+        const { rootfs } = await images.get(image);
+        return [{ class: { rootfs, memory: spec.memory }, max: spec.scale.max }];
+      } catch (error) {
+        log.warn({ err: error, revision: id }, 'image cannot be unpacked');
+        return [];
+      }
+    }),
+  );
+  return found.flat();
+}

@@ -1,0 +1,347 @@
+/** One sandbox: a container that runs the generic bootstrap until it is claimed for a function, and that function until it
+ *  ends. Whatever it owns on the host is below FN_HOME/sandboxes/<id>, its socket, its cgroup and its uid range, so that a
+ *  later process can find and remove all of it by the id alone. */
+
+import { spawn } from 'node:child_process';
+import { closeSync, constants as files, openSync, readFileSync, readSync } from 'node:fs';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { CLAIM_PATH, type ClaimRequest } from '../../core/control.ts';
+import { sleep } from '../../core/clock.ts';
+import type { Config } from '../../core/config.ts';
+import { FnError } from '../../core/errors.ts';
+import type { SandboxId } from '../../core/ids.ts';
+import type { Bytes, Millis } from '../../core/units.ts';
+import { nodeFlags } from '../../runtime/node/flags.mjs';
+import type { Cgroup, CgroupManager } from '../cgroup/cgroup.ts';
+import { closeFd, listenUnix, makeFifo, mount, MS_BIND, reap, unmount } from '../native.ts';
+import { ask, type Reply } from './ask.ts';
+import type { Driver } from './driver.ts';
+import { LogPipe, type PipeLine } from './log-pipe.ts';
+import { sandboxProfile, USER_NAMESPACE_LIMITS } from './profile.ts';
+import type { UidSlots } from './slots.ts';
+
+export interface SandboxHost {
+  readonly config: Config;
+  readonly driver: Driver;
+  readonly cgroups: CgroupManager;
+  readonly slots: UidSlots;
+  /** Sandboxes some part of this worker answers for; every other one on the host is an orphan. */
+  readonly living: Set<SandboxId>;
+}
+
+/** What makes a warm sandbox fit: fixed when it starts. */
+export interface SandboxClass {
+  /** Directory of the unpacked base layer. */
+  readonly rootfs: string;
+  /** V8's heap limits and the cgroup's limit derive from it. */
+  readonly memory: Bytes;
+}
+
+/** How a sandbox ended, as the host saw it. `exitCode` and `signal` are absent when nobody could tell. */
+export interface SandboxEnd {
+  readonly exitCode?: number;
+  readonly signal?: string;
+  readonly oomKills: number;
+}
+
+export interface SandboxListener {
+  readonly onLines: (lines: readonly PipeLine[]) => void;
+  readonly onDropped: (bytes: Bytes) => void;
+}
+
+/** Survives the worker: FN_HOME/sandboxes/<id>/state.json. */
+export interface SandboxState<Owner> {
+  readonly id: SandboxId;
+  readonly class: SandboxClass;
+  readonly slot: number;
+  readonly pid: number;
+  /** Start time of the pid in clock ticks since boot: the same number means the same process. */
+  readonly pidStart: string;
+  /** What it was claimed for. */
+  readonly owner?: Owner;
+}
+
+const BACKLOG = 512;
+const EARLY_LINES = 50;
+const POLL: Millis = 2;
+
+export class Sandbox<Owner> implements AsyncDisposable {
+  readonly id: SandboxId;
+  readonly class: SandboxClass;
+  readonly socket: string;
+  readonly cgroup: Cgroup;
+  readonly pid: number;
+  readonly ended: Promise<SandboxEnd>;
+  readonly #host: SandboxHost;
+  readonly #state: SandboxState<Owner>;
+  readonly #pipe: LogPipe;
+  #listener: SandboxListener | undefined;
+  /** Lines that came before anyone listened. */
+  #early: PipeLine[] = [];
+  #over = false;
+  #disposal: Promise<void> | undefined;
+
+  private constructor(host: SandboxHost, state: SandboxState<Owner>) {
+    this.#host = host;
+    this.#state = state;
+    this.id = state.id;
+    this.class = state.class;
+    this.pid = state.pid;
+    this.socket = socketPath(host.config, state.id);
+    this.cgroup = host.cgroups.open(state.id);
+    const { promise, resolve } = Promise.withResolvers<SandboxEnd>();
+    this.ended = promise;
+    this.#pipe = new LogPipe(join(directoryOf(host.config, state.id), 'log'), {
+      onLines: (lines) => {
+        if (this.#listener) this.#listener.onLines(lines);
+        else this.#early = [...this.#early, ...lines].slice(-EARLY_LINES);
+      },
+      onDropped: (bytes) => this.#listener?.onDropped(bytes),
+      onEnd: () => {
+        this.#over = true;
+        void this.#learnEnd().then(resolve);
+      },
+    });
+  }
+
+  /** Makes and starts one. It runs the bootstrap, though that may not answer yet. Leaves nothing behind when it fails. */
+  static async start<Owner>(host: SandboxHost, id: SandboxId, wanted: SandboxClass): Promise<Sandbox<Owner>> {
+    const { config, driver, cgroups, slots, living } = host;
+    const directory = directoryOf(config, id);
+    const task = join(directory, 'task');
+    const slot = slots.take();
+    living.add(id);
+    let logFd = -1;
+    let listenFd = -1;
+    try {
+      await mkdir(task, { recursive: true, mode: 0o711 });
+      const profile = sandboxProfile({
+        rootfs: wanted.rootfs,
+        task,
+        cgroupsPath: cgroups.ociPath(id),
+        hostId: slots.hostId(slot),
+        memory: wanted.memory,
+        nodeFlags: nodeFlags(wanted.memory),
+        arch: process.arch,
+      });
+      await writeFile(join(directory, 'config.json'), JSON.stringify(profile), { mode: 0o600 });
+      const log = join(directory, 'log');
+      makeFifo(log, 0o600);
+      logFd = openSync(log, files.O_RDWR | files.O_NONBLOCK);
+      listenFd = listenUnix(socketPath(config, id), BACKLOG);
+      const pid = await driver.start({ id, bundle: directory, logFd, listenFd });
+      const state: SandboxState<Owner> = { id, class: wanted, slot, pid, pidStart: startTimeOf(pid) ?? '' };
+      await writeState(config, state);
+      const sandbox = new Sandbox<Owner>(host, state);
+      await limitUserNamespace(pid);
+      return sandbox;
+    } catch (error) {
+      const said = logFd >= 0 ? drain(logFd) : '';
+      await removeLeftovers(host, id).finally(() => {
+        slots.release(slot);
+        living.delete(id);
+      });
+      if (said && error instanceof FnError)
+        throw new FnError(error.code, `${error.message}: ${said}`, { cause: error });
+      throw error;
+    } finally {
+      if (listenFd >= 0) closeFd(listenFd);
+      if (logFd >= 0) closeSync(logFd);
+    }
+  }
+
+  /** Takes over one that an earlier worker started, when its process still runs. */
+  static adopt<Owner>(host: SandboxHost, state: SandboxState<Owner>): Sandbox<Owner> | undefined {
+    if (state.pidStart === '' || startTimeOf(state.pid) !== state.pidStart) return undefined;
+    host.slots.adopt(state.slot);
+    host.living.add(state.id);
+    return new Sandbox(host, state);
+  }
+
+  get owner(): Owner | undefined {
+    return this.#state.owner;
+  }
+
+  /** Where the log goes from now on. */
+  listen(listener: SandboxListener): void {
+    this.#listener = listener;
+    if (this.#early.length > 0) listener.onLines(this.#early);
+    this.#early = [];
+  }
+
+  /** No process of it is left. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Resolves when the bootstrap answers: it is warm then. */
+  async warm(timeout: Millis): Promise<void> {
+    await this.#ask('GET', '/_fn/health', undefined, timeout);
+  }
+
+  /** Makes the code appear at /task inside. One mount call on the host; propagation does the rest. */
+  mountTask(source: string): void {
+    mount(source, join(directoryOf(this.#host.config, this.id), 'task'), null, MS_BIND);
+  }
+
+  /** Turns it into an instance. Resolves with the bootstrap's reply once the handler is loaded or has failed to. */
+  claim(request: ClaimRequest, timeout: Millis): Promise<Reply> {
+    return this.#ask('POST', CLAIM_PATH, request, timeout);
+  }
+
+  /** Notes whose it is, so that a later worker can adopt it. */
+  async remember(owner: Owner): Promise<void> {
+    Object.assign(this.#state, { owner });
+    await writeState(this.#host.config, this.#state);
+  }
+
+  /** Asks it to end, and ends it when it does not within the grace time. Resolves when no process is left. */
+  async stop(grace: Millis): Promise<SandboxEnd> {
+    if (grace > 0) {
+      await this.cgroup.thaw().catch(() => {}); // Gone already: the next lines see it.
+      try {
+        process.kill(this.pid, 'SIGTERM');
+        await Promise.race([this.ended, sleep(grace)]);
+      } catch {
+        // No such process.
+      }
+    }
+    await this.cgroup.kill();
+    return this.ended;
+  }
+
+  /** Ends it if need be and removes all it owned on the host. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposal ??= (async () => {
+      await this.cgroup.kill();
+      await this.ended;
+      this.#pipe[Symbol.dispose]();
+      this.cgroup[Symbol.dispose]();
+      await removeLeftovers(this.#host, this.id);
+      this.#host.slots.release(this.#state.slot);
+      this.#host.living.delete(this.id);
+    })();
+    return this.#disposal;
+  }
+
+  /** Lets go without ending it: the next worker adopts it. */
+  release(): void {
+    this.#pipe[Symbol.dispose]();
+    this.cgroup[Symbol.dispose]();
+  }
+
+  async #ask(method: string, path: string, body: unknown, timeout: Millis): Promise<Reply> {
+    const left = new AbortController();
+    void this.ended.then(() => left.abort());
+    return ask(this.socket, method, path, body, timeout, left.signal);
+  }
+
+  /** The pipe's end comes moments before the exit status can be collected. A sandbox that another worker started is not our
+   *  child; then the init's last line tells. */
+  async #learnEnd(): Promise<SandboxEnd> {
+    const oomKills = this.#oomKills();
+    let status = reap(this.pid);
+    for (let waited = 0; status === 'running' && waited < 1000; waited += POLL) {
+      await sleep(POLL);
+      status = reap(this.pid);
+    }
+    const report = this.#pipe.initReport;
+    if (report) return { ...report, oomKills };
+    if (typeof status === 'string') return { oomKills };
+    const { exitCode, signal } = status;
+    if (signal === undefined) return { ...(exitCode !== undefined && { exitCode }), oomKills };
+    const name = Object.entries(constants.signals).find(([, number]) => number === signal)?.[0];
+    return { signal: name ?? `signal ${signal}`, oomKills };
+  }
+
+  #oomKills(): number {
+    try {
+      return this.cgroup.stats().oomKills;
+    } catch {
+      return 0; // Someone removed the group: nothing can be told from it.
+    }
+  }
+}
+
+export function directoryOf(config: Config, id: SandboxId): string {
+  return join(config.paths.sandboxes, id);
+}
+
+function socketPath(config: Config, id: SandboxId): string {
+  return join(config.paths.run, `${id}.sock`);
+}
+
+/** Removes what a sandbox owned, whatever state it is in. Idempotent; needs nothing but the id. */
+export async function removeLeftovers(host: SandboxHost, id: SandboxId): Promise<void> {
+  const { config, driver, cgroups } = host;
+  const cgroup = cgroups.open(id);
+  await cgroup.kill();
+  await cgroup.remove();
+  cgroup[Symbol.dispose]();
+  const directory = directoryOf(config, id);
+  while (unmount(join(directory, 'task')));
+  await driver.forget(id);
+  await rm(socketPath(config, id), { force: true });
+  await rm(directory, { recursive: true, force: true });
+}
+
+export async function readState<Owner>(config: Config, id: SandboxId): Promise<SandboxState<Owner> | undefined> {
+  try {
+    return JSON.parse(await readFile(join(directoryOf(config, id), 'state.json'), 'utf8')) as SandboxState<Owner>;
+  } catch {
+    return undefined; // Never written, or half: the sandbox is an orphan then.
+  }
+}
+
+async function writeState<Owner>(config: Config, state: SandboxState<Owner>): Promise<void> {
+  const path = join(directoryOf(config, state.id), 'state.json');
+  await writeFile(`${path}.new`, JSON.stringify(state), { mode: 0o600 });
+  await rename(`${path}.new`, path);
+}
+
+function startTimeOf(pid: number): string | undefined {
+  try {
+    // Field 22, counted after the command name, which may itself contain blanks and brackets.
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? undefined : fields[19];
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whatever the runtime wrote before it failed. */
+function drain(logFd: number): string {
+  const buffer = Buffer.alloc(4096);
+  try {
+    const size = readSync(logFd, buffer);
+    return buffer.toString('utf8', 0, size).trim();
+  } catch {
+    return ''; // EAGAIN: it wrote nothing.
+  }
+}
+
+const LIMIT_SCRIPT = Object.entries(USER_NAMESPACE_LIMITS)
+  .map(([name, value]) => `echo ${value} > /proc/sys/user/${name}`)
+  .join(';');
+
+/** Both runtimes refuse these through the configuration; from inside the user namespace, as its root, they can be set. */
+function limitUserNamespace(pid: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('nsenter', ['-U', '-t', String(pid), '--', 'sh', '-c', LIMIT_SCRIPT], {
+      stdio: 'ignore',
+      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
+      timeout: 5000,
+    });
+    child.once('error', (cause) =>
+      reject(new FnError('machine.unsupported', 'nsenter (util-linux) is missing', { cause })),
+    );
+    child.once('exit', (code) =>
+      code === 0
+        ? resolve()
+        : reject(new FnError('internal', `limits of the user namespace: nsenter failed with ${code}`)),
+    );
+  });
+}
