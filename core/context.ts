@@ -5,13 +5,14 @@
 import { randomBytes } from 'node:crypto';
 import { link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { z } from 'zod';
 import { type Config, pathsOf } from './config.ts';
 import { FnError } from './errors.ts';
 
-const contextSchema = z.object({ token: z.string().min(32), apiUrl: z.url(), gatewayUrl: z.url() });
-
-export type Context = Readonly<z.output<typeof contextSchema>>;
+export interface Context {
+  readonly token: string;
+  readonly apiUrl: string;
+  readonly gatewayUrl: string;
+}
 
 /** The context of this FN_HOME; makes it when there is none, and brings its URLs up to date. */
 export async function ensureContext(config: Config): Promise<Context> {
@@ -45,13 +46,21 @@ export async function readContext(home: string): Promise<Context | undefined> {
     });
   }
   try {
-    return contextSchema.parse(JSON.parse(text));
+    return parseContext(JSON.parse(text));
   } catch (cause) {
     throw new FnError('server.unreachable', `${path} is damaged`, {
       cause,
       hint: `Remove it and start again: ${path}`,
     });
   }
+}
+
+/** By hand: loading a schema library would double the CLI's start-up time. */
+function parseContext(value: unknown): Context {
+  const { token, apiUrl, gatewayUrl } = Object(value) as Partial<Context>;
+  if (typeof token !== 'string' || token.length < 32) throw new Error('no token');
+  if (!apiUrl || !URL.canParse(apiUrl) || !gatewayUrl || !URL.canParse(gatewayUrl)) throw new Error('no URLs');
+  return { token, apiUrl, gatewayUrl };
 }
 
 /** A URL a client on this machine can use: a wildcard address is no destination. */

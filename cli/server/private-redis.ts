@@ -1,0 +1,103 @@
+/** The platform's own Redis: on a unix socket in FN_HOME, append-only, never evicting. Whoever can open the socket can
+ *  command the platform, so it lies in the directory that only root and the gateway's group may enter. */
+
+import { spawn } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { chown, rm } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import type { Redis } from 'ioredis';
+import { sleep } from '../../core/clock.ts';
+import type { Config } from '../../core/config.ts';
+import { FnError } from '../../core/errors.ts';
+import { connectRedis, waitForRedis } from '../../core/redis.ts';
+import type { Millis } from '../../core/units.ts';
+import { KeptProcess, type ProcessEvents } from './kept-process.ts';
+
+const PROGRAMS = ['valkey-server', 'redis-server'];
+
+export function privateRedis(config: Config, env: Record<string, string>, events: ProcessEvents): KeptProcess {
+  const program = findServer(env['PATH'] ?? '');
+  return new KeptProcess({
+    name: 'redis',
+    ...events,
+    launch: () => spawn(program, argumentsOf(config), { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] }),
+    ready: async () => {
+      const redis = connectRedis(config, 'failFast');
+      try {
+        await waitForRedis(redis, 30_000); // Reading back a large append-only file takes a while.
+        await chown(config.paths.redisSocket, process.getuid?.() ?? 0, config.gatewayUid);
+      } finally {
+        redis.disconnect();
+      }
+    },
+  });
+}
+
+function argumentsOf(config: Config): string[] {
+  const settings = {
+    port: '0',
+    unixsocket: config.paths.redisSocket,
+    unixsocketperm: '770',
+    dir: config.paths.redis,
+    appendonly: 'yes',
+    appendfsync: 'everysec',
+    save: '',
+    'maxmemory-policy': 'noeviction',
+    daemonize: 'no',
+    loglevel: 'warning',
+  };
+  return Object.entries(settings).flatMap(([key, value]) => [`--${key}`, value]);
+}
+
+function findServer(path: string): string {
+  for (const program of PROGRAMS) {
+    for (const directory of path.split(delimiter)) {
+      const file = join(directory, program);
+      try {
+        accessSync(file, constants.X_OK);
+        return file;
+      } catch {
+        // Not here; look on.
+      }
+    }
+  }
+  throw new FnError('machine.unsupported', 'neither valkey-server nor redis-server is installed', {
+    hint: '"npm start" installs it; by hand: apt-get install redis-server (or set REDIS_URL).',
+  });
+}
+
+/** After a crash of the supervisor its Redis lives on with our data directory: end it, or two would write to one file. */
+export async function endStaleRedis(config: Config): Promise<boolean> {
+  const redis = connectRedis(config, 'failFast');
+  try {
+    await waitForRedis(redis, 100);
+  } catch {
+    redis.disconnect();
+    await rm(config.paths.redisSocket, { force: true });
+    return false;
+  }
+  const pid = Number(/^process_id:(\d+)/m.exec(await redis.info('server'))?.[1]);
+  await shutDown(redis);
+  const end = performance.now() + 10_000;
+  while (alive(pid)) {
+    if (performance.now() > end) process.kill(pid, 'SIGKILL');
+    await sleep(20);
+  }
+  return true;
+}
+
+async function shutDown(redis: Redis): Promise<void> {
+  const deadline: Millis = 2000;
+  // It answers by closing the connection, which ioredis reports as an error.
+  await Promise.race([redis.call('SHUTDOWN', 'NOSAVE').catch(() => {}), sleep(deadline)]);
+  redis.disconnect();
+}
+
+function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

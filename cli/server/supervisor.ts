@@ -1,0 +1,166 @@
+/** Runs a whole platform on one machine: a private Redis and one controller, worker, builder and gateway, each kept
+ *  running. Order matters twice: Redis is first and last, and at the end nothing is taken away from under what still works:
+ *  the gateway finishes its requests, then the controller and builder stop asking for things, then the worker ends the
+ *  sandboxes. */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { systemClock } from '../../core/clock.ts';
+import type { Config } from '../../core/config.ts';
+import { type Context, ensureContext } from '../../core/context.ts';
+import { FnError, fromProblem, toFnError } from '../../core/errors.ts';
+import { checkRedisIsSafe, connectRedis, waitForRedis } from '../../core/redis.ts';
+import type { Role } from '../../core/service.ts';
+import type { Millis } from '../../core/units.ts';
+import { prepareHome } from './directories.ts';
+import { environmentOf } from './environment.ts';
+import { KeptProcess, type ProcessEvents } from './kept-process.ts';
+import { takeLock } from './lock.ts';
+import type { RoleMessage } from './messages.ts';
+import { PlatformLog } from './platform-log.ts';
+import { requireFreePort } from './ports.ts';
+import { endStaleRedis, privateRedis } from './private-redis.ts';
+import type { Reporter } from './reporter.ts';
+
+const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
+const ROLES: readonly Role[] = ['controller', 'worker', 'builder', 'gateway'];
+const END_ORDER = ['gateway', 'controller', 'builder', 'worker', 'redis'] as const;
+/** A little more than a process gives itself (core/service.ts). */
+const END_WITHIN: Millis = 45_000;
+
+export interface Platform {
+  /** The ports are the real ones where 0 was asked for. */
+  readonly config: Config;
+  readonly context: Context;
+}
+
+export class Supervisor {
+  readonly #given: Config;
+  readonly #reporter: Reporter;
+  readonly #processes = new Map<string, KeptProcess>();
+  readonly #logs = new Map<string, PlatformLog>();
+  #lock: AsyncDisposable | undefined;
+  #ended: Promise<void> | undefined;
+  #forced = 0;
+
+  constructor(config: Config, reporter: Reporter) {
+    this.#given = config;
+    this.#reporter = reporter;
+  }
+
+  /** @throws FnError when anything cannot start, or `end` was called meanwhile; what did start is ended again. */
+  async start(): Promise<Platform> {
+    try {
+      return await this.#start();
+    } catch (error) {
+      await this.end();
+      throw error;
+    }
+  }
+
+  /** Ends every process in order; resolves when all are gone. */
+  end(): Promise<void> {
+    this.#ended ??= this.#end();
+    return this.#ended;
+  }
+
+  /** For the impatient. The worker and Redis are spared once: killed, they would leave the sandboxes to the next start. */
+  force(): void {
+    this.#forced++;
+    for (const [name, process] of this.#processes) {
+      if (this.#forced > 1 || (name !== 'worker' && name !== 'redis')) process.kill('SIGKILL');
+    }
+  }
+
+  async #start(): Promise<Platform> {
+    const given = this.#given;
+    await prepareHome(given);
+    this.#lock = await takeLock(given.paths.lock);
+    const gatewayPort = await requireFreePort(given.gatewayHost, given.gatewayPort, 'FN_GATEWAY_PORT');
+    const apiPort = await requireFreePort(given.apiHost, given.apiPort, 'FN_API_PORT');
+    const config: Config = { ...given, gatewayPort, apiPort };
+    const context = await ensureContext(config);
+    if (!config.redisUrl) {
+      if (await endStaleRedis(config)) this.#reporter.warn('redis', 'one of an earlier run was still there; ended');
+      const env = environmentOf('redis', config, process.env);
+      await this.#launch(privateRedis(config, env, this.#events(config, 'redis')));
+    }
+    await requireSafeRedis(config);
+    await Promise.all(ROLES.map((role) => this.#launch(keptRole(role, config, this.#events(config, role)))));
+    if (this.#ended) throw new FnError('process.down', 'stopped while starting');
+    return { config, context };
+  }
+
+  async #launch(process: KeptProcess): Promise<void> {
+    if (this.#ended) throw new FnError('process.down', 'stopped while starting');
+    this.#processes.set(process.name, process);
+    try {
+      await this.#noticed(process.name, 'starting …', process.start());
+    } catch (error) {
+      const known = toFnError(error);
+      if (known.code !== 'internal') throw known;
+      const logs = this.#logs.get(process.name)?.last ?? [];
+      const hint = `The log is in ${this.#given.paths.logs}/platform/${process.name}.log.`;
+      throw new FnError('internal', known.message, { cause: known.cause, hint, logs });
+    }
+  }
+
+  async #end(): Promise<void> {
+    for (const name of END_ORDER) {
+      const process = this.#processes.get(name);
+      if (!process) continue;
+      await this.#noticed(name, 'finishing …', process.end(END_WITHIN));
+      this.#reporter.done(name, 'stopped');
+    }
+    await this.#lock?.[Symbol.asyncDispose]();
+  }
+
+  /** Whatever takes longer than a second is said. */
+  async #noticed(name: string, what: string, work: Promise<void>): Promise<void> {
+    using _ = systemClock.after(1000, () => this.#reporter.done(name, what));
+    await work;
+  }
+
+  #events(config: Config, name: string): ProcessEvents {
+    const log = new PlatformLog(config.paths.logs, name);
+    this.#logs.set(name, log);
+    return {
+      onLine: (line) => {
+        log.write(line);
+        if (name !== 'redis') this.#reporter.line(name, line); // It reports its starts and ends as warnings.
+      },
+      onRestart: (how, afterMs) => {
+        log.write(`${new Date().toISOString()} ${how}; starting again in ${Math.round(afterMs)} ms`);
+        this.#reporter.warn(name, `${how}; starting again`);
+      },
+      onReady: (ms) => this.#reporter.done(name, 'ready', ms),
+    };
+  }
+}
+
+async function requireSafeRedis(config: Config): Promise<void> {
+  const redis = connectRedis(config, 'failFast');
+  try {
+    await waitForRedis(redis, 5000);
+    await checkRedisIsSafe(redis);
+  } finally {
+    redis.disconnect();
+  }
+}
+
+function keptRole(role: Role, config: Config, events: ProcessEvents): KeptProcess {
+  const env = environmentOf(role, config, process.env);
+  return new KeptProcess({
+    name: role,
+    ...events,
+    launch: () =>
+      spawn(process.execPath, [MAIN, role], { env, detached: true, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }),
+    ready: (child, signal) => readyMessage(child, signal),
+  });
+}
+
+async function readyMessage(child: ChildProcess, signal: AbortSignal): Promise<void> {
+  const [message] = (await once(child, 'message', { signal })) as [RoleMessage];
+  if ('failed' in message) throw fromProblem(message.failed) ?? new Error(message.failed.detail);
+}

@@ -1,0 +1,13 @@
+import { runRole } from '../role.ts';
+import { defineVerb } from '../verb.ts';
+
+export const verb = defineVerb({
+  operands: '',
+  count: { min: 0, max: 0 },
+  help: 'Runs one gateway: HTTP in, instances out. Needs a worker on the same node (FN_HOME) and Redis (REDIS_URL, or the private one of FN_HOME).',
+  options: {},
+  examples: [
+    ['REDIS_URL=redis://10.0.0.5 fn gateway', 'With a shared Redis; "fn server" starts all processes of one machine'],
+  ],
+  run: () => runRole('gateway', async (context) => (await import('../../gateway/main.ts')).startGateway(context)),
+});
