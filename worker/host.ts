@@ -37,12 +37,19 @@ export function hybridCgroup2(mountinfo: string): string | undefined {
 
 /** crun up to 1.8 refuses a host with cgroup2 mounted beside v1. In a mount namespace of our own, inherited by every child
  *  of this thread, that mount is hidden. A private tmpfs takes its place: without it crun drops a directory for each
- *  container into the tmpfs below and never removes it. */
-export function hideHybridCgroup2(): void {
-  const target = hybridCgroup2(readFileSync('/proc/self/mountinfo', 'utf8'));
-  if (!target) return;
-  unshareMounts();
+ *  container into the tmpfs below and never removes it. Call it before anything looks for cgroups. */
+export function hideHybridCgroup2(): Decoy | undefined {
+  const path = hybridCgroup2(readFileSync('/proc/self/mountinfo', 'utf8'));
+  if (!path) return undefined;
+  const leave = unshareMounts();
   mount('none', '/sys/fs/cgroup', null, MS_REC | MS_PRIVATE);
-  unmount(target);
-  mount('none', target, 'tmpfs', 0, 'size=1m');
+  unmount(path);
+  mount('none', path, 'tmpfs', 0, 'size=1m');
+  return { path, leave };
+}
+
+/** On a hybrid host under crun: where the tmpfs is, and the way back to the host's own mounts. */
+export interface Decoy {
+  readonly path: string;
+  readonly leave: () => void;
 }

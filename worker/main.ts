@@ -3,6 +3,7 @@
 
 import { availableParallelism, totalmem } from 'node:os';
 import { chown, mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { systemClock } from '../core/clock.ts';
 import type { Config } from '../core/config.ts';
 import type { NodeRecord, RevisionRecord } from '../core/records.ts';
@@ -39,10 +40,11 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   requireRoot();
   await prepareDirectories(config);
   await shareMounts(config.paths.sandboxes);
-  const cgroups = await openCgroups(config.instanceOfPlatform);
+  const driverName = chooseDriver(config);
+  const decoy = driverName === 'crun' ? hideHybridCgroup2() : undefined;
+  const driver = createDriver(driverName, join(config.home, 'state'), decoy?.path);
+  const cgroups = openCgroups(config.instanceOfPlatform);
   await cgroups.prepare();
-  const driver = createDriver(chooseDriver(config), config.paths.home + '/state');
-  if (driver.name === 'crun') hideHybridCgroup2();
   becomeSubreaper();
 
   const host: SandboxHost = {
@@ -125,7 +127,8 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
       await control[Symbol.asyncDispose]();
       await sweep(host, log);
       await images.unmountAll();
-      unmount(config.paths.sandboxes);
+      decoy?.leave();
+      while (unmount(config.paths.sandboxes));
       await cgroups.remove();
       await records.close(FLUSH_WITHIN);
       await store.delete('node', config.nodeId).catch(() => false);

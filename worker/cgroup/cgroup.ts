@@ -39,7 +39,8 @@ export interface Cgroup extends Disposable {
   /** Resolves when no process of the group runs any more. */
   freeze(): Promise<void>;
   thaw(): Promise<void>;
-  /** Ends every process, frozen ones too, and resolves when none is left. Fails when some are left after `within`. */
+  /** Ends every process, frozen ones too, and resolves when none runs any code. Fails when some do after `within`. Zombies
+   *  are not waited for: they count in `stats().pids` until their parent has collected them. */
   kill(within?: Millis): Promise<void>;
   /** Process ids of the group and of groups below it, in any hierarchy. */
   processes(): number[];

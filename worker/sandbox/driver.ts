@@ -3,7 +3,7 @@
  *  leaves cgroups behind and a damaged state file makes both blind to a container that still runs. */
 
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { FnError } from '../../core/errors.ts';
@@ -26,14 +26,15 @@ export interface Driver {
   readonly name: DriverName;
   /** Resolves with the host pid of the sandbox's init once it runs. */
   start(options: StartOptions): Promise<number>;
-  /** Removes the runtime's record of a container that has ended. */
-  forget(id: string): Promise<void>;
+  /** Removes what the runtime keeps of a container that has ended. */
+  forget(id: string, cgroupsPath: string): Promise<void>;
 }
 
 /** A runtime that hangs must not hang us; 36 ms is its usual time. */
 const START_WITHIN: Millis = 20_000;
 
-export function createDriver(name: DriverName, stateDirectory: string): Driver {
+/** @param decoy where hideHybridCgroup2 put its tmpfs. */
+export function createDriver(name: DriverName, stateDirectory: string, decoy?: string): Driver {
   const binary = findProgram(name);
   if (!binary) {
     throw new FnError('machine.unsupported', `the OCI runtime ${name} is not installed`, {
@@ -69,8 +70,10 @@ export function createDriver(name: DriverName, stateDirectory: string): Driver {
       if (!pid) throw new FnError('internal', `${name} started nothing: ${output || 'it said nothing'}`);
       return pid;
     },
-    async forget(id) {
+    async forget(id, cgroupsPath) {
       await rm(join(root, id), { recursive: true, force: true });
+      // Synchronous: only this thread, not those of the thread pool, is in the mount namespace where the decoy is.
+      if (decoy !== undefined) rmSync(join(decoy, cgroupsPath), { recursive: true, force: true });
     },
   };
 }

@@ -108,6 +108,8 @@ export function sandboxProfile(input: ProfileInput): object {
       },
       maskedPaths: [...MASKED_PATHS, '/sys/firmware', '/sys/devices/virtual/powercap'],
       readonlyPaths: READONLY_PATHS,
+      // crun's default is private, which would cut /task off from the host's mounts; runc's is this one.
+      rootfsPropagation: 'rslave',
       seccomp: seccompProfile(input.arch),
     },
   };

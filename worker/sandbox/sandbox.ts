@@ -282,7 +282,7 @@ export async function removeLeftovers(host: SandboxHost, id: SandboxId): Promise
   cgroup[Symbol.dispose]();
   const directory = directoryOf(config, id);
   while (unmount(join(directory, 'task')));
-  await driver.forget(id);
+  await driver.forget(id, cgroups.ociPath(id));
   await rm(socketPath(config, id), { force: true });
   await rm(directory, { recursive: true, force: true });
 }

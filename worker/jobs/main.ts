@@ -1,0 +1,46 @@
+/** Job consumers of a node: they take jobs from Redis, have this node's gateway answer them, and settle them. No function
+ *  code runs here, so a lock is renewed however busy a function is. Consumers reconnect by themselves when Redis comes back. */
+
+import type { ServiceContext } from '../../core/service.ts';
+import { connectRedis } from '../../core/redis.ts';
+import { Snapshot } from '../../core/store/snapshot.ts';
+import { AsyncConsumers } from './async-consumers.ts';
+import type { ConsumerDeps } from './consumer.ts';
+import { Deliverer } from './deliver.ts';
+import { LiveFunctions } from './functions.ts';
+import { TriggerConsumers } from './trigger-consumers.ts';
+
+export interface Jobs extends AsyncDisposable {
+  /** Consumers open at the moment, for `fn status`. */
+  facts(): { readonly queues: number; readonly asyncQueues: number };
+}
+
+export async function startJobs(context: ServiceContext): Promise<Jobs> {
+  const { config, log, metrics, redis, store } = context;
+  await using stack = new AsyncDisposableStack();
+  const patient = stack.adopt(connectRedis(config, 'patient'), (connection) => connection.disconnect());
+  patient.setMaxListeners(0); // Every consumer listens to the shared connection.
+  const deliverer = stack.use(new Deliverer(config.paths.gatewaySocket));
+  let changed = (): void => {};
+  const snapshot = stack.use(
+    await Snapshot.open(store, ['function', 'revision'], {
+      onChange: () => changed(),
+      onError: (error) => log.debug({ err: error }, 'snapshot'),
+    }),
+  );
+  const functions = new LiveFunctions(snapshot);
+  const owner = `jobs-${config.nodeId}`;
+  const deps: ConsumerDeps = { redis: patient, deliverer, log, metrics, owner, opened: new Set() };
+  const triggers = stack.use(new TriggerConsumers(config, functions, deps));
+  const asyncs = stack.use(new AsyncConsumers(config, redis, functions, deps));
+  await triggers.sync();
+  changed = () => {
+    void triggers.sync();
+    asyncs.look();
+  };
+  const owned = stack.move();
+  return {
+    facts: () => ({ queues: triggers.size, asyncQueues: asyncs.size }),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
