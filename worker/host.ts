@@ -1,6 +1,7 @@
 /** What this host can do: which OCI runtime to use and what is missing. Decided once at start, said plainly. */
 
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { openSync, readFileSync } from 'node:fs';
 import { FnError } from '../core/errors.ts';
 import type { Config } from '../core/config.ts';
 import { findProgram, type DriverName } from './sandbox/driver.ts';
@@ -41,15 +42,25 @@ export function hybridCgroup2(mountinfo: string): string | undefined {
 export function hideHybridCgroup2(): Decoy | undefined {
   const path = hybridCgroup2(readFileSync('/proc/self/mountinfo', 'utf8'));
   if (!path) return undefined;
-  const leave = unshareMounts();
+  const outside = openSync('/proc/self/ns/mnt', 'r');
+  unshareMounts();
   mount('none', '/sys/fs/cgroup', null, MS_REC | MS_PRIVATE);
   unmount(path);
   mount('none', path, 'tmpfs', 0, 'size=1m');
-  return { path, leave };
+  return { path, unmountOutside: (target) => unmountIn(outside, target) };
 }
 
-/** On a hybrid host under crun: where the tmpfs is, and the way back to the host's own mounts. */
+/** On a hybrid host under crun: where the tmpfs is, and how to undo a mount that was made before it. */
 export interface Decoy {
   readonly path: string;
-  readonly leave: () => void;
+  readonly unmountOutside: (target: string) => void;
+}
+
+/** A mount point of the host's own namespace can only be unmounted from there. */
+function unmountIn(namespace: number, target: string): void {
+  spawnSync('nsenter', ['--mount=/proc/self/fd/3', 'umount', '--lazy', target], {
+    stdio: ['ignore', 'ignore', 'ignore', namespace],
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
+    timeout: 5000,
+  });
 }

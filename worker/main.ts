@@ -127,8 +127,8 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
       await control[Symbol.asyncDispose]();
       await sweep(host, log);
       await images.unmountAll();
-      decoy?.leave();
       while (unmount(config.paths.sandboxes));
+      decoy?.unmountOutside(config.paths.sandboxes);
       await cgroups.remove();
       await records.close(FLUSH_WITHIN);
       await store.delete('node', config.nodeId).catch(() => false);

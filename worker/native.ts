@@ -2,7 +2,6 @@
  *  mount(8) costs 3–4 ms, the call itself some 20 µs), listening sockets that a sandbox inherits, and exit statuses of
  *  processes that are ours by adoption. Linux, any glibc or musl; constants are the same on x86-64 and arm64. */
 
-import { closeSync, openSync } from 'node:fs';
 import koffi from 'koffi';
 import { getSystemErrorName } from 'node:util';
 
@@ -19,7 +18,6 @@ const cListen = libc.func('int listen(int fd, int backlog)');
 const cClose = libc.func('int close(int fd)');
 const cPrctl = libc.func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)');
 const cUnshare = libc.func('int unshare(int flags)');
-const cSetns = libc.func('int setns(int fd, int type)');
 const cWaitpid = libc.func('int waitpid(int pid, _Out_ int *status, int options)');
 
 export const MS_RDONLY = 1;
@@ -67,17 +65,10 @@ export function unmount(target: string): boolean {
   throw error;
 }
 
-const CLONE_NEWNS = 0x00_02_00_00;
-
-/** Gives this thread, and the children it starts, a mount namespace of its own; shared mounts still propagate. Returns the
- *  way back. */
-export function unshareMounts(): () => void {
-  const before = openSync('/proc/thread-self/ns/mnt', 'r');
-  check('unshare', cUnshare(CLONE_NEWNS) as number);
-  return () => {
-    check('setns', cSetns(before, CLONE_NEWNS) as number);
-    closeSync(before);
-  };
+/** Gives this thread, and the children it starts, a mount namespace of its own; shared mounts still propagate. There is no
+ *  way back for the thread: setns refuses once other threads share its working directory. */
+export function unshareMounts(): void {
+  check('unshare', cUnshare(0x00_02_00_00) as number); // CLONE_NEWNS
 }
 
 export function makeFifo(path: string, mode: number): void {
