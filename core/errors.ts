@@ -55,6 +55,12 @@ export const ERRORS = {
     'The function exited before it replied',
     'See "fn logs <name>"; an uncaught error or process.exit() ends an instance.',
   ),
+  'function.error': kind(
+    502,
+    'user',
+    'The function answered a job with an error',
+    'See "fn logs <name>"; a job is done when the answer is 2xx.',
+  ),
   'function.killed': kind(502, 'system', 'The instance was killed from outside', 'Retry; a new instance starts.'),
   'function.load_failed': kind(
     502,
@@ -117,7 +123,10 @@ export const ERRORS = {
     'Redis is configured so that accepted jobs could be lost',
     'redis-cli CONFIG SET appendonly yes; redis-cli CONFIG SET maxmemory-policy noeviction',
   ),
+  'request.head_too_large': kind(431, 'user', 'The head of the request is too large', 'Send fewer or shorter headers.'),
   'request.invalid': kind(400, 'user', 'The request is not valid', 'See docs/api.md.'),
+  'request.method_refused': kind(405, 'user', 'The method is not served at this path', 'Use a method named in Allow.'),
+  'request.timeout': kind(408, 'user', 'The request did not arrive in time', 'Send it faster, or in smaller pieces.'),
   'route.not_found': kind(404, 'user', 'Nothing is served at this path', 'Functions are at /function/<name>.'),
   'server.running': kind(
     409,

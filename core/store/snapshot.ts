@@ -21,6 +21,7 @@ export class Snapshot implements AsyncDisposable {
   readonly #kinds: readonly Kind[];
   readonly #options: SnapshotOptions;
   readonly #records = new Map<Kind, Map<string, Stored<unknown>>>();
+  readonly #listeners = new Set<(change: Change) => void>();
   #watch: AsyncDisposable | undefined;
   #timer: Disposable | undefined;
   #closed = false;
@@ -47,6 +48,12 @@ export class Snapshot implements AsyncDisposable {
 
   values<K extends Kind>(kind: K): Records[K][] {
     return [...(this.#records.get(kind)?.values() ?? [])].map((stored) => stored.value as Records[K]);
+  }
+
+  /** Calls back for each change from now on, until disposed. */
+  subscribe(onChange: (change: Change) => void): Disposable {
+    this.#listeners.add(onChange);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(onChange) };
   }
 
   /** Lists every kind again and reports what differs. */
@@ -90,5 +97,6 @@ export class Snapshot implements AsyncDisposable {
     if (stored) records.set(key, stored);
     else records.delete(key);
     this.#options.onChange?.({ kind, key });
+    for (const listener of this.#listeners) listener({ kind, key });
   }
 }

@@ -18,8 +18,10 @@ import type { Millis } from '../../core/units.ts';
 import type { Deliverer, Delivery } from './deliver.ts';
 import { type Attempt, type Reply, settle } from './settle.ts';
 
-/** Renewed at half of it; a worker that cannot for so long has lost its jobs. */
+/** A worker that cannot renew its locks for so long has lost its jobs. */
 const LOCK: Millis = 30_000;
+/** How soon a lost lock is noticed. */
+const RENEW_EVERY: Millis = 5000;
 const STALLED_CHECK: Millis = 15_000;
 /** A job that its worker did not survive so often is kept as failed. Function code runs elsewhere: this is for the freak. */
 const MAX_STALLED = 25;
@@ -85,6 +87,7 @@ export class Consumer implements AsyncDisposable {
       name: deps.owner,
       concurrency: source.concurrency,
       lockDuration: LOCK,
+      lockRenewTime: RENEW_EVERY,
       stalledInterval: STALLED_CHECK,
       maxStalledCount: MAX_STALLED,
       runRetryDelay: 1000,

@@ -3,7 +3,7 @@
 
 import type { ServiceContext } from '../../core/service.ts';
 import { connectRedis } from '../../core/redis.ts';
-import { Snapshot } from '../../core/store/snapshot.ts';
+import type { Snapshot } from '../../core/store/snapshot.ts';
 import { AsyncConsumers } from './async-consumers.ts';
 import type { ConsumerDeps } from './consumer.ts';
 import { Deliverer } from './deliver.ts';
@@ -15,29 +15,28 @@ export interface Jobs extends AsyncDisposable {
   facts(): { readonly queues: number; readonly asyncQueues: number };
 }
 
-export async function startJobs(context: ServiceContext): Promise<Jobs> {
-  const { config, log, metrics, redis, store } = context;
+export interface JobsDeps extends Pick<ServiceContext, 'config' | 'log' | 'metrics' | 'redis'> {
+  /** Of functions and revisions; stays the caller's. */
+  readonly snapshot: Snapshot;
+}
+
+export async function startJobs({ config, log, metrics, redis, snapshot }: JobsDeps): Promise<Jobs> {
   await using stack = new AsyncDisposableStack();
   const patient = stack.adopt(connectRedis(config, 'patient'), (connection) => connection.disconnect());
   patient.setMaxListeners(0); // Every consumer listens to the shared connection.
   const deliverer = stack.use(new Deliverer(config.paths.gatewaySocket));
-  let changed = (): void => {};
-  const snapshot = stack.use(
-    await Snapshot.open(store, ['function', 'revision'], {
-      onChange: () => changed(),
-      onError: (error) => log.debug({ err: error }, 'snapshot'),
-    }),
-  );
   const functions = new LiveFunctions(snapshot);
   const owner = `jobs-${config.nodeId}`;
   const deps: ConsumerDeps = { redis: patient, deliverer, log, metrics, owner, opened: new Set() };
   const triggers = stack.use(new TriggerConsumers(config, functions, deps));
   const asyncs = stack.use(new AsyncConsumers(config, redis, functions, deps));
+  stack.use(
+    snapshot.subscribe(() => {
+      void triggers.sync();
+      asyncs.look();
+    }),
+  );
   await triggers.sync();
-  changed = () => {
-    void triggers.sync();
-    asyncs.look();
-  };
   const owned = stack.move();
   return {
     facts: () => ({ queues: triggers.size, asyncQueues: asyncs.size }),

@@ -18,6 +18,8 @@ export class TriggerConsumers implements AsyncDisposable {
   readonly #open = new Map<string, Consumer>();
   readonly #closing = new Set<Promise<void>>();
   #syncing: Promise<void> = Promise.resolve();
+  /** The next sync has not begun: it will see what changed until then. */
+  #queued = false;
   #closed = false;
 
   constructor(config: Config, functions: LiveFunctions, deps: ConsumerDeps) {
@@ -31,7 +33,12 @@ export class TriggerConsumers implements AsyncDisposable {
   }
 
   sync(): Promise<void> {
-    this.#syncing = this.#syncing.then(() => this.#sync());
+    if (this.#queued) return this.#syncing;
+    this.#queued = true;
+    this.#syncing = this.#syncing.then(() => {
+      this.#queued = false;
+      return this.#sync();
+    });
     return this.#syncing;
   }
 
