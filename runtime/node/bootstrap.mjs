@@ -6,7 +6,10 @@
  *  in each. In particular nothing here may touch node:http as an ES module or the globals Request and Response: both load
  *  undici, which takes 5 MiB and 20 ms. */
 
-import { describeError, loadHandler } from './load.mjs';
+import { describeError } from './errors.mjs';
+import { installAwsLambda } from './event.mjs';
+import { installFetch } from './fetch/install.mjs';
+import { loadHandler } from './load.mjs';
 import { captureLogs, inInvocation, logError } from './logs.mjs';
 
 /** @import { IncomingMessage, Server, ServerResponse } from 'node:http' */
@@ -80,7 +83,7 @@ function finished() {
 /** @type {Serve} */
 function generic(request, response) {
   if (request.method === 'POST' && request.url === CLAIM_PATH) void claimed(request, response);
-  else if (request.method === 'GET' && request.url === HEALTH_PATH) reply(response, 200, { claimed: false });
+  else if (request.method === 'GET' && request.url === HEALTH_PATH) void healthy(response);
   else reply(response, 404, { error: 'this sandbox belongs to no function yet' });
 }
 
@@ -90,6 +93,13 @@ function reply(response, status, body, headers = []) {
   const length = String(Buffer.byteLength(text));
   response.writeHead(status, ['content-type', 'application/json', 'content-length', length, ...headers]);
   response.end(text);
+}
+
+/** Asked once by whoever keeps this sandbox for later: there is time to warm up.
+ *  @param {ServerResponse} response */
+async function healthy(response) {
+  await (await import('./warm.mjs')).warmUp(invoke);
+  reply(response, 200, { claimed: false });
 }
 
 /** @param {IncomingMessage} request @param {ServerResponse} response */
@@ -148,6 +158,8 @@ async function listenOnPort() {
 }
 
 captureLogs();
+installFetch();
+installAwsLambda();
 
 // An error nobody caught leaves the instance in an unknown state: it ends, and the gateway reports that it crashed. A
 // function that listens for such errors itself has taken that decision over.

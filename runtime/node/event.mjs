@@ -2,8 +2,8 @@
  *  request whose content type is EVENT_TYPE, and a job of a queue, carry the event itself and get the result itself;
  *  any other request becomes an event of the function URL format 2.0, and the result is read as that format's reply. */
 
+import { describeError } from './errors.mjs';
 import { functionUrlEvent, sendFunctionUrlReply } from './function-url.mjs';
-import { describeError, RESPONSE_HEAD } from './load.mjs';
 import { logError } from './logs.mjs';
 
 /** @import { IncomingMessage, ServerResponse } from 'node:http' */
@@ -11,8 +11,34 @@ import { logError } from './logs.mjs';
 
 const EVENT_TYPE = 'application/vnd.fn.event+json';
 
+/** Marks a handler that streams. */
+const STREAMING = Symbol('fn.streaming');
+/** How HttpResponseStream.from finds the head of the reply that a response stream writes to. */
+const HEAD = Symbol('fn.head');
+
 /** An event is held in memory, as bytes, text and objects: an eighth of the instance leaves room for all three. */
 const BODY_SHARE = 8;
+
+/** AWS's names: a streaming handler calls streamifyResponse while it loads. */
+export function installAwsLambda() {
+  Object.defineProperty(globalThis, 'awslambda', {
+    configurable: true,
+    value: {
+      /** @param {Function} handler */
+      streamifyResponse: (handler) => Object.assign(handler, { [STREAMING]: true }),
+      HttpResponseStream: {
+        /** @param {any} stream @param {FunctionUrlReply} head */
+        from(stream, head) {
+          stream[HEAD](head);
+          return stream;
+        },
+      },
+    },
+  });
+}
+
+/** @param {EventHandler} handler @returns {boolean} */
+export const isStreaming = (handler) => STREAMING in handler;
 
 /** @param {EventHandler} handler @param {boolean} streaming @param {Claim} claim @returns {Handle} */
 export function serveEvents(handler, streaming, claim) {
@@ -68,7 +94,7 @@ async function stream(handler, event, context, response) {
     /** @param {string} type */
     setContentType: (type) => response.setHeader('content-type', type),
     /** @param {FunctionUrlReply} head */
-    [RESPONSE_HEAD]({ statusCode = 200, headers = {}, cookies = [] }) {
+    [HEAD]({ statusCode = 200, headers = {}, cookies = [] }) {
       response.statusCode = Number(statusCode);
       for (const [name, value] of Object.entries(headers)) response.setHeader(name, String(value));
       if (cookies.length > 0) response.setHeader('set-cookie', cookies);

@@ -1,9 +1,9 @@
 /** The function URL format 2.0 of AWS Lambda: an HTTP request as an event, a result as an HTTP reply. */
 
-import { isUtf8 } from 'node:buffer';
-
 /** @import { IncomingMessage, ServerResponse } from 'node:http' */
 /** @import { Claim, FunctionUrlEvent, FunctionUrlReply } from './types.d.ts' */
+
+const { isUtf8 } = process.getBuiltinModule('node:buffer');
 
 const TEXT_TYPE = /^(text\/|application\/(.+\+)?(json|xml)\b|application\/(javascript|x-www-form-urlencoded)\b)/i;
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];

@@ -2,16 +2,16 @@
  *  it: `\x1e<id> ` before every line. Lines written outside of an invocation stay as they are. While nobody reads the
  *  pipe, at most 1 MiB waits in memory; what is over that is dropped and counted. */
 
-import { AsyncLocalStorage } from 'node:async_hooks';
-import { writeSync } from 'node:fs';
-
 /** @import { IncomingMessage, ServerResponse } from 'node:http' */
 /** @import { Serve } from './types.d.ts' */
+
+const { AsyncLocalStorage } = process.getBuiltinModule('node:async_hooks');
+const { writeSync } = process.getBuiltinModule('node:fs');
 
 const MARK = '\x1e';
 const WAITING_LIMIT = 2 ** 20;
 
-/** @type {AsyncLocalStorage<string>} */
+/** @type {import('node:async_hooks').AsyncLocalStorage<string>} */
 const invocation = new AsyncLocalStorage();
 
 /** Runs what belongs to one invocation.

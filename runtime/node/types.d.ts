@@ -125,7 +125,7 @@ export type EventHandler = (
 export type LoadedHandler =
   | { readonly shape: 'web'; readonly call: WebHandler }
   | { readonly shape: 'node'; readonly call: Handle }
-  | { readonly shape: 'event'; readonly call: EventHandler; readonly streaming: boolean };
+  | { readonly shape: 'event'; readonly call: EventHandler };
 
 export interface ErrorDescription {
   readonly name: string;

