@@ -3,7 +3,8 @@
 import { spawn } from 'node:child_process';
 import { performance } from 'node:perf_hooks';
 
-const KEPT_LINES = 20;
+/** npm says what is wrong first, apt last. */
+const KEPT_LINES = 10;
 const DEADLINE_MS = 20 * 60_000;
 
 /** @param {string} what shown while it runs
@@ -15,9 +16,11 @@ export function runQuietly(what, [program = '', ...args], options = {}) {
   const seconds = () => `${Math.round((performance.now() - began) / 1000)} s`;
   const terminal = process.stdout.isTTY;
   /** @type {string[]} */
+  let first = [];
+  /** @type {string[]} */
   let last = [];
   const tick = () => {
-    const line = `  ${what} ${seconds()} ${(last.at(-1) ?? '').slice(0, 80)}`;
+    const line = `  ${what} ${seconds()} ${(last.at(-1) ?? first.at(-1) ?? '').slice(0, 80)}`;
     if (terminal) process.stdout.write(`\r\x1b[K${line}`);
     else console.log(line);
   };
@@ -35,12 +38,15 @@ export function runQuietly(what, [program = '', ...args], options = {}) {
     };
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (/** @type {string} */ text) => {
-        last = [...last, ...text.split(/[\r\n]+/).filter(Boolean)].slice(-KEPT_LINES);
+        const lines = text.split(/[\r\n]+/).filter(Boolean);
+        const room = KEPT_LINES - first.length;
+        first = [...first, ...lines.slice(0, room)];
+        last = [...last, ...lines.slice(room)].slice(-KEPT_LINES);
       });
     }
     child.on('error', (error) => end(error.message));
     child.on('close', (code, signal) => {
-      end(code === 0 ? undefined : [...last, `${program} ended with ${signal ?? `code ${code}`}`].join('\n'));
+      end(code === 0 ? undefined : [...first, ...last, `${program} ended with ${signal ?? `code ${code}`}`].join('\n'));
     });
   });
 }
