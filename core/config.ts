@@ -27,6 +27,12 @@ export const SETTINGS = {
   },
   gatewayHost: { env: 'FN_GATEWAY_HOST', kind: 'text', default: '127.0.0.1', help: 'Address the gateway listens on' },
   gatewayPort: { env: 'FN_GATEWAY_PORT', kind: 'int', default: 8080, min: 0, max: 65535, help: 'Port of the gateway' },
+  domain: {
+    env: 'FN_DOMAIN',
+    kind: 'text',
+    default: 'localhost',
+    help: 'Requests for <name>.<domain> go to that function',
+  },
   apiHost: { env: 'FN_API_HOST', kind: 'text', default: '127.0.0.1', help: 'Address the control API listens on' },
   apiPort: { env: 'FN_API_PORT', kind: 'int', default: 8081, min: 0, max: 65535, help: 'Port of the control API' },
   redisUrl: { env: 'REDIS_URL', kind: 'text', default: '', help: 'A Redis to use instead of the private one' },

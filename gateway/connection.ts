@@ -1,0 +1,351 @@
+/** One client's connection: requests come off it one after the other, replies go onto it in the same order. It reads heads
+ *  and bodies strictly, feeds the body to whatever answers the request (an Exchange), and keeps every wait bounded: a head
+ *  that dawdles, a body that stops, a reply nobody reads, an idle connection. While a reply is due it keeps reading, which
+ *  is how it learns that the client has gone. */
+
+import type { Socket } from 'node:net';
+import { FnError } from '../core/errors.ts';
+import { requestIdFrom } from '../core/ids.ts';
+import type { Millis } from '../core/units.ts';
+import { BodyScanner } from './http/body.ts';
+import { Outbox } from './http/outbox.ts';
+import { HEAD_MAX, parseRequestHead, refuse, type RequestHead } from './http/parse-request.ts';
+import { randomHex } from './http/random-ids.ts';
+import { type PlainReply, problemReply, renderReply } from './http/write.ts';
+import { latin1 } from './http/latin1.ts';
+
+/** Answers one request. Calls follow this order: body*, bodyEnd?, begin, (body*, bodyEnd?, bodyFlush)*. */
+export interface Exchange {
+  /** A piece of the body; valid as long as the buffer is. */
+  body(buffer: Buffer, start: number, end: number): void;
+  bodyEnd(trailers: string): void;
+  /** What came with the head has been handed over: answer. */
+  begin(): void;
+  /** What arrived together has been handed over. */
+  bodyFlush(): void;
+  /** The client takes bytes again. */
+  clientDrain(): void;
+  /** After an upgrade: bytes of the other protocol. */
+  tunnel(chunk: Buffer): void;
+  /** The client has gone, or its body turned out malformed: nobody waits for a reply. */
+  cancel(): void;
+}
+
+/** What a connection needs of the gateway. */
+export interface ConnectionOwner {
+  readonly bodyLimit: number;
+  /** No new requests: connections close after the reply under way. */
+  readonly draining: boolean;
+  open(connection: ClientConnection, head: RequestHead, requestId: string): Exchange;
+  refused(error: FnError): void;
+  closed(connection: ClientConnection): void;
+}
+
+/** From the first byte of a head to its end. */
+const HEAD_WITHIN: Millis = 10_000;
+const IDLE_MAX: Millis = 75_000;
+const DRAIN_IDLE: Millis = 500;
+/** Without a byte of a body that is being waited for. */
+const BODY_STALL: Millis = 30_000;
+/** After our last word, time for the client to read it before an unread rest of its request resets the connection. */
+const LINGER: Millis = 2000;
+/** Pipelined bytes held while a reply is due. */
+const UNREAD_MAX = 64 * 1024;
+
+/** Reasons not to read from the client; any one holds. */
+export const BLOCKED_BY_FUNCTION = 1;
+const BLOCKED_BY_PIPELINE = 2;
+
+export class ClientConnection {
+  readonly socket: Socket;
+  /** It came over the internal socket. */
+  readonly trusted: boolean;
+  readonly out = new Outbox();
+  /** Fields about the client for the function, by the Host they were made for. */
+  forwardedHost = '';
+  forwarded = '';
+  readonly #owner: ConnectionOwner;
+  readonly #body = new BodyScanner();
+  #exchange: Exchange | undefined;
+  #head: RequestHead | undefined;
+  #requestId = '';
+  #unread: Buffer | undefined;
+  /** The request's body is not complete. */
+  #receiving = false;
+  #replyStarted = false;
+  #tunnelling = false;
+  #processing = false;
+  #closing = false;
+  #blocked = 0;
+  /** Start of what the connection is in: idle, a head, a wait for more body, a goodbye. */
+  #since: Millis;
+
+  constructor(socket: Socket, owner: ConnectionOwner, trusted: boolean) {
+    this.socket = socket;
+    this.trusted = trusted;
+    this.#owner = owner;
+    this.#since = performance.now();
+    socket.on('data', (chunk: Buffer) => this.#read(chunk));
+    socket.on('drain', () => this.#drain());
+    socket.on('end', () => this.#gone());
+    socket.on('error', () => {}); // 'close' follows.
+    socket.on('close', () => {
+      this.#gone();
+      owner.closed(this);
+    });
+  }
+
+  get remoteAddress(): string {
+    return this.socket.remoteAddress ?? '';
+  }
+
+  /** The Connection field of the reply under way: whether this connection goes on after it. */
+  get connectionField(): string {
+    const head = this.#head;
+    if (!head || !head.keepAlive || this.#owner.draining) return 'connection: close\r\n';
+    return head.http10 ? 'connection: keep-alive\r\n' : '';
+  }
+
+  get bodyIncomplete(): boolean {
+    return this.#receiving;
+  }
+
+  /** A final reply's head is in the outbox: errors can no longer be told. */
+  replyStarted(): void {
+    this.#replyStarted = true;
+  }
+
+  /** Writes what the outbox holds; false when the client should be given time. */
+  flush(): boolean {
+    return this.out.flush(this.socket);
+  }
+
+  /** Stops and resumes reading from the client. */
+  block(reason: number, on: boolean): void {
+    const before = this.#blocked;
+    this.#blocked = on ? before | reason : before & ~reason;
+    if (before === 0 && this.#blocked !== 0) this.socket.pause();
+    else if (before !== 0 && this.#blocked === 0) {
+      this.#since = performance.now();
+      this.socket.resume();
+    }
+  }
+
+  /** The bytes after this are not HTTP. */
+  upgrade(): void {
+    this.#tunnelling = true;
+    if (this.#unread) {
+      const rest = this.#unread;
+      this.#unread = undefined;
+      this.block(BLOCKED_BY_PIPELINE, false);
+      this.#exchange?.tunnel(rest);
+    }
+  }
+
+  /** The whole reply, when no exchange streams it. */
+  reply(reply: PlainReply): void {
+    const close = this.#receiving || this.connectionField === 'connection: close\r\n';
+    const field = close ? 'connection: close\r\n' : this.connectionField;
+    this.socket.write(renderReply(reply, this.#requestId, field, this.#head?.method !== 'HEAD'));
+    this.#finish(close);
+  }
+
+  /** The problem, or a reset when a reply has begun: nobody may take half a reply for a whole one. */
+  fail(error: FnError): void {
+    if (this.#replyStarted) this.socket.resetAndDestroy();
+    else this.reply(problemReply(error, this.#requestId));
+  }
+
+  /** The streamed reply is complete and flushed. `last`: only the end of the connection can say so. */
+  done(last = false): void {
+    this.#finish(last || !this.#head?.keepAlive || this.#receiving || this.#owner.draining);
+  }
+
+  /** While the gateway ends: closes a connection that has been idle for a while. One that was just used may be about to be
+   *  used again; that request is still answered, and the connection closed with its reply. */
+  drain(now: Millis): void {
+    if (!this.#exchange && !this.#unread && !this.#closing && now - this.#since > DRAIN_IDLE) this.#close(false);
+  }
+
+  /** Once a second: ends what takes too long. */
+  sweep(now: Millis): void {
+    const age = now - this.#since;
+    if (this.#closing) {
+      if (age > LINGER) this.socket.destroy();
+    } else if (this.#exchange) {
+      if (this.#receiving && this.#blocked === 0 && age > BODY_STALL) {
+        this.#refuse(new FnError('request.timeout', `no byte of the body came for ${BODY_STALL / 1000} s`));
+      }
+    } else if (this.#unread) {
+      if (age > HEAD_WITHIN) {
+        this.#refuse(new FnError('request.timeout', `the head was not complete after ${HEAD_WITHIN / 1000} s`));
+      }
+    } else if (age > IDLE_MAX) this.#close(false);
+  }
+
+  #read(chunk: Buffer): void {
+    if (this.#closing) return; // Read to let the client see our goodbye; not looked at.
+    if (this.#tunnelling) {
+      this.#exchange?.tunnel(chunk);
+      return;
+    }
+    let buffer = chunk;
+    if (this.#unread) {
+      buffer = Buffer.concat([this.#unread, chunk]);
+      this.#unread = undefined;
+    } else if (!this.#exchange) this.#since = performance.now();
+    this.#process(buffer);
+  }
+
+  /** Reads requests until bytes run out or a reply must come first. */
+  #process(buffer: Buffer): void {
+    this.#processing = true;
+    try {
+      let at = 0;
+      while (at < buffer.length && !this.#closing) {
+        if (this.#receiving) {
+          at = this.#takeBody(buffer, at);
+          this.#since = performance.now();
+          this.#exchange?.bodyFlush();
+        } else if (this.#exchange) {
+          this.#keepUnread(buffer, at);
+          return;
+        } else if (this.socket.writableNeedDrain) {
+          this.#keepUnread(buffer, at);
+          return;
+        } else {
+          const next = this.#takeHead(buffer, at);
+          if (next === at) return;
+          at = next;
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof FnError)) throw error;
+      this.#refuse(error);
+    } finally {
+      this.#processing = false;
+    }
+  }
+
+  #keepUnread(buffer: Buffer, at: number): void {
+    this.#unread = buffer.subarray(at);
+    if (this.#unread.length > UNREAD_MAX) this.block(BLOCKED_BY_PIPELINE, true);
+  }
+
+  /** Returns where it stopped: at `at` when the head is not complete. */
+  #takeHead(buffer: Buffer, at: number): number {
+    this.#head = undefined;
+    this.#requestId = '';
+    this.#replyStarted = false;
+    let start = at;
+    // RFC 9112 2.2: one empty line before a request is let pass.
+    if (buffer[start] === 13 && buffer[start + 1] === 10) start += 2;
+    const end = buffer.indexOf('\r\n\r\n', start, 'latin1');
+    if (end < 0 || end - start > HEAD_MAX) {
+      checkPartialHead(buffer, start);
+      this.#unread = buffer.subarray(at);
+      return at;
+    }
+    const head = parseRequestHead(latin1(buffer, start, end + 2), this.trusted);
+    const requestId = head.requestId === undefined ? randomHex(24) : requestIdFrom(head.requestId);
+    this.#head = head;
+    this.#requestId = requestId;
+    if (head.contentLength > this.#owner.bodyLimit) this.#receiving = true;
+    else if (head.chunked) this.#body.beginChunked();
+    else this.#body.beginLength(Math.max(0, head.contentLength));
+    if (head.contentLength > this.#owner.bodyLimit) throw this.#tooLarge();
+    this.#receiving = !this.#body.done;
+    this.#exchange = this.#owner.open(this, head, requestId);
+    let next = end + 4;
+    if (this.#receiving && next < buffer.length) next = this.#takeBody(buffer, next);
+    this.#since = performance.now();
+    this.#exchange?.begin();
+    return next;
+  }
+
+  #takeBody(buffer: Buffer, at: number): number {
+    const body = this.#body;
+    while (at < buffer.length && !body.done) {
+      at = body.next(buffer, at);
+      if (at < 0) throw refuse(`the body is malformed: ${body.problem}`);
+      if (body.total > this.#owner.bodyLimit) throw this.#tooLarge();
+      if (body.end > body.start) this.#exchange?.body(buffer, body.start, body.end);
+    }
+    if (body.done) {
+      this.#receiving = false;
+      this.#exchange?.bodyEnd(body.trailers);
+    }
+    return at;
+  }
+
+  #tooLarge(): FnError {
+    return new FnError('body.too_large', `the body is over ${this.#owner.bodyLimit} bytes`);
+  }
+
+  /** The request cannot be answered by anyone. What cannot be read on ends the connection. */
+  #refuse(error: FnError): void {
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    exchange?.cancel();
+    this.#owner.refused(error);
+    if (this.#requestId === '') this.#requestId = randomHex(24);
+    const fatal = this.#head === undefined || this.#receiving || exchange !== undefined;
+    if (fatal) this.#receiving = true;
+    this.fail(error);
+  }
+
+  #finish(close: boolean): void {
+    this.#exchange = undefined;
+    this.#replyStarted = false;
+    this.#since = performance.now();
+    if (close) {
+      this.#close(this.#receiving || this.#unread !== undefined);
+      return;
+    }
+    this.block(BLOCKED_BY_FUNCTION, false);
+    this.#resumePipeline();
+  }
+
+  #resumePipeline(): void {
+    if (!this.#unread || this.#processing || this.#exchange || this.#closing || this.socket.writableNeedDrain) return;
+    const unread = this.#unread;
+    this.#unread = undefined;
+    this.#since = performance.now();
+    this.block(BLOCKED_BY_PIPELINE, false);
+    this.#process(unread);
+  }
+
+  #drain(): void {
+    if (this.#exchange) this.#exchange.clientDrain();
+    else this.#resumePipeline();
+  }
+
+  #close(linger: boolean): void {
+    this.#closing = true;
+    this.#unread = undefined;
+    this.#since = performance.now();
+    this.socket.end();
+    this.#blocked = 0;
+    this.socket.resume();
+    if (!linger) this.socket.once('finish', () => this.socket.destroy());
+  }
+
+  #gone(): void {
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    exchange?.cancel();
+    if (this.socket.destroyed) return;
+    if (this.#closing) this.socket.destroySoon();
+    else this.socket.destroy();
+  }
+}
+
+/** Refuses early what can no longer become a head. */
+function checkPartialHead(buffer: Buffer, start: number): void {
+  const text = latin1(buffer, start, Math.min(buffer.length, start + HEAD_MAX));
+  if (text.length >= HEAD_MAX) {
+    throw new FnError('request.head_too_large', `the head is over ${HEAD_MAX} bytes`);
+  }
+  if (text !== '' && !/^[A-Z\r]/.test(text)) throw refuse('this is not HTTP/1.1');
+  if (/(?:^|[^\r])\n/.test(text)) throw refuse('a line ends in LF without CR');
+}

@@ -1,0 +1,144 @@
+/** From a request's head to what answers it. The order of precedence is in routes.ts. */
+
+import type { Config } from '../core/config.ts';
+import { type ErrorCode, FnError } from '../core/errors.ts';
+import type { FunctionName } from '../core/ids.ts';
+import { type AsyncQueues, submit } from './async.ts';
+import type { ClientConnection, Exchange } from './connection.ts';
+import { jsonReply, type PlainReply } from './http/write.ts';
+import type { RequestHead } from './http/parse-request.ts';
+import { Invocation, type InvocationOwner } from './invocation.ts';
+import { invocationStatus } from './invocations.ts';
+import { Page, type PageHandler, Refusal } from './page.ts';
+import type { RouteTable } from './routes.ts';
+
+export interface DispatchOptions {
+  readonly config: Pick<Config, 'asyncBodyLimit' | 'resultTtl' | 'domain'>;
+  readonly routes: RouteTable;
+  readonly invocations: InvocationOwner;
+  /** Absent without Redis: then nothing asynchronous is accepted. */
+  readonly queues: AsyncQueues | undefined;
+  readonly metricsText: () => Promise<string>;
+}
+
+const FUNCTION = '/function/';
+const ASYNC = '/async/';
+const INVOCATIONS = '/invocations/';
+
+export class Dispatcher {
+  readonly #options: DispatchOptions;
+  /** `.<domain>`, or empty when hosts route nowhere. */
+  readonly #hostSuffix: string;
+
+  constructor(options: DispatchOptions) {
+    this.#options = options;
+    this.#hostSuffix = options.config.domain === '' ? '' : `.${options.config.domain.toLowerCase()}`;
+  }
+
+  open(client: ClientConnection, head: RequestHead, requestId: string): Exchange {
+    try {
+      return this.#open(client, head, requestId);
+    } catch (error) {
+      if (!(error instanceof FnError)) throw error;
+      this.#options.invocations.failed(error);
+      return new Refusal(client, error);
+    }
+  }
+
+  #open(client: ClientConnection, head: RequestHead, requestId: string): Exchange {
+    const { target, method } = head;
+    const { routes, invocations } = this.#options;
+    if (method === 'TRACE' || method === 'CONNECT') throw refuseMethod(method, []);
+    const invoke = (name: FunctionName, rest: string): Invocation =>
+      new Invocation(invocations, client, head, requestId, invocations.groupFor(name), rest);
+
+    const hostFunction = this.#functionOfHost(head.host);
+    if (hostFunction !== undefined) return invoke(hostFunction, target);
+    if (target.startsWith(FUNCTION)) {
+      const end = endOfName(target, FUNCTION.length);
+      return invoke(target.substring(FUNCTION.length, end) as FunctionName, restOf(target, end));
+    }
+    const mark = target.indexOf('?');
+    const path = mark < 0 ? target : target.slice(0, mark);
+    const page = this.#page(client, method, path, target);
+    if (page) return new Page(client, head, requestId, page.limit, page.handler);
+    const match = routes.match(method, path);
+    if (match && 'allow' in match) throw refuseMethod(method, match.allow);
+    if (match) return invoke(match.route.name, target);
+    throw new FnError('route.not_found', `there is no route for ${path.slice(0, 200)}`);
+  }
+
+  /** The function a Host names, whether or not it exists: its host serves nothing else. */
+  #functionOfHost(host: string): FunctionName | undefined {
+    const suffix = this.#hostSuffix;
+    if (suffix === '' || host.length <= suffix.length) return undefined;
+    const colon = host.indexOf(':');
+    const end = (colon < 0 ? host.length : colon) - suffix.length;
+    if (end < 1 || host.substring(end, end + suffix.length).toLowerCase() !== suffix) return undefined;
+    return host.substring(0, end).toLowerCase() as FunctionName;
+  }
+
+  #page(
+    client: ClientConnection,
+    method: string,
+    path: string,
+    target: string,
+  ): { limit: number; handler: PageHandler } | undefined {
+    const { queues, config, invocations, metricsText } = this.#options;
+    if (path.startsWith(ASYNC)) {
+      if (method !== 'POST') throw refuseMethod(method, ['POST']);
+      const end = endOfName(target, ASYNC.length);
+      const name = target.substring(ASYNC.length, end) as FunctionName;
+      invocations.groupFor(name); // Throws unless there is such a function, ready to be called.
+      if (!queues) throw new FnError('redis.unavailable', 'this gateway has no Redis');
+      const rest = restOf(target, end);
+      return { limit: config.asyncBodyLimit, handler: (request) => submit(queues, config, name, rest, request) };
+    }
+    const read = (handler: PageHandler): { limit: number; handler: PageHandler } => {
+      if (method !== 'GET' && method !== 'HEAD') throw refuseMethod(method, ['GET', 'HEAD']);
+      return { limit: PAGE_BODY_MAX, handler };
+    };
+    if (path.startsWith(INVOCATIONS)) {
+      if (!queues) throw new FnError('redis.unavailable', 'this gateway has no Redis');
+      return read(async () => jsonReply(200, await invocationStatus(queues, path.slice(INVOCATIONS.length))));
+    }
+    switch (path) {
+      case '/healthz':
+        return read(() => jsonReply(200, { status: 'ok' }));
+      case '/':
+        return read(welcome);
+      case '/_fn/metrics':
+        if (!client.trusted) return undefined;
+        return read(async () => ({ status: 200, type: 'text/plain; version=0.0.4', body: await metricsText() }));
+      default:
+        return undefined;
+    }
+  }
+}
+
+/** A body nobody asked for, read and ignored. */
+const PAGE_BODY_MAX = 64 * 1024;
+
+function welcome(): PlainReply {
+  const body = 'This is the gateway of fn.\nFunctions are at /function/<name>; POST /async/<name> queues a call.\n';
+  return { status: 200, type: 'text/plain; charset=utf-8', body };
+}
+
+function refuseMethod(method: string, allow: readonly string[]): FnError {
+  const code: ErrorCode = 'request.method_refused';
+  return new FnError(code, `${method} is not served here`, { data: { allow } });
+}
+
+function endOfName(target: string, from: number): number {
+  for (let at = from; at < target.length; at++) {
+    const code = target.charCodeAt(at);
+    if (code === 47 || code === 63) return at;
+  }
+  return target.length;
+}
+
+/** What follows the name: path and query, at least "/". */
+function restOf(target: string, end: number): string {
+  if (end === target.length) return '/';
+  return target.charCodeAt(end) === 63 ? `/${target.slice(end)}` : target.slice(end);
+}

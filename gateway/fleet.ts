@@ -1,0 +1,149 @@
+/** The instances this gateway may use, as the worker gives, takes and buries them. */
+
+import { connect } from 'node:net';
+import type { Clock } from '../core/clock.ts';
+import type { GatewayCalls, RoutableInstance } from '../core/control.ts';
+import { toFnError } from '../core/errors.ts';
+import type { InstanceId, RevisionId } from '../core/ids.ts';
+import type { Log } from '../core/log.ts';
+import type { RevisionRecord } from '../core/records.ts';
+import type { Handlers } from '../core/rpc.ts';
+import type { Millis } from '../core/units.ts';
+import type { Autopsy, WorkerLink } from './control.ts';
+import type { LoadTable } from './load.ts';
+import type { Instance, Slots } from './slots.ts';
+
+export interface FleetOptions {
+  readonly slots: Slots;
+  readonly loads: LoadTable;
+  /** From the snapshot, or from the store when the snapshot has not heard of it yet. */
+  readonly revision: (id: RevisionId) => Promise<RevisionRecord | undefined>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const PROBE_WITHIN: Millis = 500;
+
+export class Fleet {
+  readonly #options: FleetOptions;
+  readonly #kills = new Map<InstanceId, Promise<void>>();
+  readonly #autopsies = new Map<InstanceId, Promise<Autopsy>>();
+  #link: WorkerLink | undefined;
+
+  constructor(options: FleetOptions) {
+    this.#options = options;
+  }
+
+  attach(link: WorkerLink): void {
+    this.#link = link;
+  }
+
+  /** What the worker may ask of us. */
+  readonly handlers: Handlers<GatewayCalls> = {
+    route: async ({ instance }) => {
+      await this.#admit(instance);
+      return {};
+    },
+    unroute: async ({ instance: id, mode, deadlineMs }) => {
+      const instance = this.#options.slots.get(id);
+      if (!instance) return { idle: true };
+      if (mode === 'if-idle' && instance.inFlight > 0) return { idle: false };
+      instance.state = 'draining';
+      instance.group.remove(instance);
+      const idle = await instance.idle(deadlineMs, this.#options.clock);
+      if (idle) this.#options.slots.remove(id);
+      return { idle };
+    },
+    gone: ({ instance }) => {
+      this.#options.slots.remove(instance);
+      return {};
+    },
+  };
+
+  /** Everything that is ours, said by a worker we have just connected to. */
+  readonly sync = (instances: readonly RoutableInstance[]): void => {
+    const { slots } = this.#options;
+    const listed = new Set(instances.map((one) => one.id));
+    for (const instance of slots.instances()) if (!listed.has(instance.info.id)) slots.remove(instance.info.id);
+    for (const info of instances) {
+      const known = slots.get(info.id);
+      if (!known) void this.#admit(info);
+      else if (known.state === 'doomed') void this.kill(known, '');
+    }
+  };
+
+  /** Ends an instance. Resolves when it is gone, or when the worker did not say so in time; then it stays out of rotation
+   *  and is ended when the worker is back. */
+  kill(instance: Instance, invocation: string): Promise<void> {
+    const { slots, log } = this.#options;
+    const { id } = instance.info;
+    instance.state = 'doomed';
+    instance.group.remove(instance);
+    let killing = this.#kills.get(id);
+    if (!killing) {
+      killing = (this.#link?.kill(id, invocation) ?? Promise.resolve())
+        .then(() => slots.remove(id))
+        .catch((error: unknown) => log.warn({ instance: id, err: toFnError(error) }, 'instance not ended'))
+        .finally(() => this.#kills.delete(id));
+      this.#kills.set(id, killing);
+    }
+    return killing;
+  }
+
+  /** Finds out what became of an instance whose connection broke; meanwhile nothing is sent to it. */
+  autopsy(instance: Instance): Promise<Autopsy> {
+    const { id } = instance.info;
+    if (instance.state === 'ready') {
+      instance.state = 'suspect';
+      instance.group.remove(instance);
+    }
+    let looking = this.#autopsies.get(id);
+    if (!looking) {
+      looking = this.#examine(instance).finally(() => this.#autopsies.delete(id));
+      this.#autopsies.set(id, looking);
+    }
+    return looking;
+  }
+
+  async #examine(instance: Instance): Promise<Autopsy> {
+    const { slots, log } = this.#options;
+    const { id, socket } = instance.info;
+    let seen: Autopsy;
+    try {
+      if (!this.#link) throw new Error('no worker');
+      seen = await this.#link.autopsy(id);
+    } catch {
+      seen = { alive: await answers(socket) }; // The worker is away: whether it takes connections decides.
+    }
+    log.info({ instance: id, alive: seen.alive, reason: seen.reason }, 'instance examined');
+    if (!seen.alive) slots.remove(id);
+    else if (instance.state === 'suspect') {
+      instance.state = 'ready';
+      instance.group.restore(instance);
+    }
+    return seen;
+  }
+
+  async #admit(info: RoutableInstance): Promise<void> {
+    const { slots, loads, revision, clock, log } = this.#options;
+    try {
+      const record = await revision(info.revision);
+      if (record) slots.add(info, slots.group(record, loads.of(info.function, clock.monotonic())));
+      else log.warn({ instance: info.id, revision: info.revision }, 'instance of an unknown revision');
+    } catch (error) {
+      log.warn({ instance: info.id, err: toFnError(error) }, 'instance not admitted');
+    }
+  }
+}
+
+/** Whether somebody listens on the socket. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path, timeout: PROBE_WITHIN });
+    const end = (alive: boolean) => (): void => {
+      socket.destroy();
+      resolve(alive);
+    };
+    socket.once('connect', end(true)).once('error', end(false)).once('timeout', end(false));
+  });
+}

@@ -1,0 +1,155 @@
+/** The functions as this gateway knows them: where each one's requests go, the instances that take them, and what is counted.
+ *  Fed by a snapshot of the store and by the worker; reads on the hot path never leave the process. */
+
+import type { Clock } from '../core/clock.ts';
+import type { Config } from '../core/config.ts';
+import { FnError, toFnError } from '../core/errors.ts';
+import type { FunctionName, RevisionId } from '../core/ids.ts';
+import type { Log } from '../core/log.ts';
+import type { LoadReport, RevisionRecord } from '../core/records.ts';
+import { Snapshot } from '../core/store/snapshot.ts';
+import type { Change, Store } from '../core/store/store.ts';
+import type { Millis } from '../core/units.ts';
+import { nextWeighted } from './balancer.ts';
+import { type Autopsy, WorkerLink } from './control.ts';
+import { Fleet } from './fleet.ts';
+import type { InvocationOwner } from './invocation.ts';
+import type { Ledger } from './ledger.ts';
+import { LoadTable } from './load.ts';
+import { RouteTable } from './routes.ts';
+import { type Group, type Instance, Slots } from './slots.ts';
+
+export interface FunctionsOptions {
+  readonly config: Pick<Config, 'paths' | 'startTimeout' | 'waitingLimit'>;
+  readonly gateway: string;
+  readonly store: Store;
+  readonly ledger: Ledger;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** A function is no more. */
+  readonly onRemoved: (name: FunctionName) => void;
+}
+
+export class Functions implements InvocationOwner, AsyncDisposable {
+  readonly routes = new RouteTable();
+  readonly #options: FunctionsOptions;
+  readonly #loads = new LoadTable();
+  readonly #slots: Slots;
+  readonly #fleet: Fleet;
+  readonly #link: WorkerLink;
+  readonly #snapshot: Snapshot;
+  #tidying = false;
+
+  private constructor(options: FunctionsOptions, snapshot: Snapshot) {
+    const { config, gateway, store, clock, log } = options;
+    this.#options = options;
+    this.#snapshot = snapshot;
+    this.#slots = new Slots({
+      acquire: (name, revision) => this.#link.acquire(name, revision),
+      waitingLimit: config.waitingLimit,
+      clock,
+    });
+    this.#fleet = new Fleet({
+      slots: this.#slots,
+      loads: this.#loads,
+      revision: async (id) => this.#revision(id) ?? (await store.get('revision', id))?.value,
+      clock,
+      log,
+    });
+    this.#link = new WorkerLink({
+      socket: config.paths.workerSocket,
+      gateway,
+      handlers: this.#fleet.handlers,
+      onInstances: this.#fleet.sync,
+      startTimeout: config.startTimeout,
+      log,
+    });
+    this.#fleet.attach(this.#link);
+    for (const record of snapshot.values('function')) this.#setRoute(record.name);
+  }
+
+  /** Reads the records, and begins to look for the worker. Resolves without it: it may come later. */
+  static async open(options: FunctionsOptions): Promise<Functions> {
+    let functions: Functions | undefined;
+    const snapshot = await Snapshot.open(options.store, ['function', 'revision'], {
+      onChange: (change) => functions && functions.#changed(change),
+      onError: (error) => options.log.debug({ err: toFnError(error) }, 'snapshot not refreshed'),
+    });
+    functions = new Functions(options, snapshot);
+    return functions;
+  }
+
+  groupFor(name: FunctionName): Group {
+    const route = this.routes.get(name);
+    if (!route) throw new FnError('function.not_found', `there is no function ${name.slice(0, 60)}`);
+    const { targets } = route;
+    const target = targets.length === 1 ? targets[0] : nextWeighted(targets);
+    if (!target) throw new FnError('function.not_ready', `${name} has no ready revision`, { retryAfterS: 1 });
+    return this.#slots.group(target.revision, this.#loads.of(name, this.#options.clock.monotonic()));
+  }
+
+  kill(instance: Instance, invocation: string): Promise<void> {
+    return this.#fleet.kill(instance, invocation);
+  }
+
+  autopsy(instance: Instance): Promise<Autopsy> {
+    return this.#fleet.autopsy(instance);
+  }
+
+  finished(name: FunctionName, status: number, took: Millis): void {
+    this.#options.ledger.answered(name, status, took);
+  }
+
+  failed(error: FnError): void {
+    this.#options.ledger.error(error.code);
+  }
+
+  report(): LoadReport {
+    const { gateway, clock } = this.#options;
+    return this.#loads.report(gateway, clock.now(), clock.monotonic());
+  }
+
+  totals(): { inFlight: number; waiting: number; instances: number; worker: boolean } {
+    return { ...this.#loads.totals(), instances: this.#slots.size, worker: this.#link.connected };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#link[Symbol.asyncDispose]();
+    for (const instance of this.#slots.instances()) this.#slots.remove(instance.info.id);
+    await this.#snapshot[Symbol.asyncDispose]();
+  }
+
+  #revision(id: RevisionId): RevisionRecord | undefined {
+    return this.#snapshot.get('revision', id);
+  }
+
+  #setRoute(name: FunctionName): void {
+    this.routes.set(name, this.#snapshot.get('function', name), (id) => this.#revision(id));
+  }
+
+  #changed({ kind, key }: Change): void {
+    if (kind === 'function') this.#setRoute(key as FunctionName);
+    else {
+      const name = this.#revision(key as RevisionId)?.function;
+      if (name !== undefined) this.#setRoute(name);
+    }
+    if (this.#tidying) return;
+    this.#tidying = true;
+    setImmediate(() => this.#tidy()); // Once for all changes that came together.
+  }
+
+  /** Moves those who wait at revisions without traffic, and forgets what no longer exists. */
+  #tidy(): void {
+    this.#tidying = false;
+    const inTraffic = new Set<RevisionId>();
+    for (const route of this.routes.values()) for (const target of route.targets) inTraffic.add(target.revision.id);
+    this.#slots.prune((revision) => inTraffic.has(revision));
+    this.#loads.prune((name) => this.routes.get(name) !== undefined);
+    for (const name of this.#options.ledger.names()) {
+      if (!this.routes.get(name)) {
+        this.#options.ledger.forget(name);
+        this.#options.onRemoved(name);
+      }
+    }
+  }
+}

@@ -1,0 +1,99 @@
+/** The data plane: HTTP in, instance out. It needs neither Redis, controller nor worker to keep answering from instances
+ *  that are ready. This file only puts the parts together:
+ *
+ *    listener → connection → dispatch ┬→ invocation → slots → upstream → the instance
+ *                                     └→ page (async, invocations, health, metrics)
+ *    functions: records and instances behind all of it */
+
+import type { Redis } from 'ioredis';
+import { type Clock, systemClock } from '../core/clock.ts';
+import type { Config } from '../core/config.ts';
+import type { Log } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
+import { LOAD_HASH } from '../core/queues.ts';
+import type { Store } from '../core/store/store.ts';
+import type { Millis } from '../core/units.ts';
+import { AsyncQueues } from './async.ts';
+import { Dispatcher } from './dispatch.ts';
+import { Functions } from './functions.ts';
+import { Ledger } from './ledger.ts';
+import { Listener } from './listener.ts';
+
+export interface GatewayOptions {
+  readonly config: Config;
+  readonly store: Store;
+  /** For what is asynchronous and for load reports; a gateway without it only invokes. */
+  readonly redis?: Redis;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly clock?: Clock;
+}
+
+export interface Gateway extends AsyncDisposable {
+  readonly id: string;
+  /** Listens on a port (0: any); resolves to the port. */
+  listen(host: string, port: number): Promise<number>;
+  /** Listens on a unix socket whose clients are trusted: the platform's own processes. */
+  listenTrusted(path: string): Promise<void>;
+  facts(): Readonly<Record<string, unknown>>;
+  /** Prometheus text. */
+  metricsText(): Promise<string>;
+  /** Refuses new connections, finishes what is in flight within the time, closes everything. */
+  end(within?: Millis): Promise<void>;
+}
+
+const REPORT_EVERY: Millis = 1000;
+const DRAIN_WITHIN: Millis = 30_000;
+
+export async function createGateway(options: GatewayOptions): Promise<Gateway> {
+  const { config, store, redis, log, metrics, clock = systemClock } = options;
+  const id = `gateway-${config.node}-${process.pid}`;
+  const ledger = new Ledger(metrics);
+  const queues = redis && new AsyncQueues(redis);
+  const functions = await Functions.open({
+    config,
+    gateway: id,
+    store,
+    ledger,
+    clock,
+    log,
+    onRemoved: (name) => queues?.drop(name),
+  });
+  const metricsText = (): Promise<string> => {
+    const { inFlight, waiting } = functions.totals();
+    return ledger.text(inFlight, waiting);
+  };
+  const dispatcher = new Dispatcher({
+    config,
+    routes: functions.routes,
+    invocations: functions,
+    queues,
+    metricsText,
+  });
+  const listener = new Listener({
+    bodyLimit: config.bodyLimit,
+    open: (connection, head, requestId) => dispatcher.open(connection, head, requestId),
+    refused: (error) => ledger.error(error.code),
+  });
+  const report = (): void => {
+    redis?.hset(LOAD_HASH, id, JSON.stringify(functions.report())).catch(() => {}); // Redis is away: the next one.
+  };
+  const reporter = setInterval(report, REPORT_EVERY).unref();
+
+  const end = async (within: Millis = DRAIN_WITHIN): Promise<void> => {
+    await listener.drain(within);
+    clearInterval(reporter);
+    await functions[Symbol.asyncDispose]();
+    await queues?.[Symbol.asyncDispose]();
+    await redis?.hdel(LOAD_HASH, id).catch(() => 0); // Redis is away: the report grows old by itself.
+  };
+  return {
+    id,
+    listen: (host, port) => listener.listen(host, port),
+    listenTrusted: (path) => listener.listenTrusted(path),
+    facts: () => ({ connections: listener.size, ...functions.totals() }),
+    metricsText,
+    end,
+    [Symbol.asyncDispose]: () => end(0),
+  };
+}

@@ -1,0 +1,66 @@
+/** What is about to be written to a socket. A head and a small body leave as one latin1 string in one system call, which
+ *  node writes without allocating a buffer; large pieces stay the buffers they came in and are never copied. */
+
+import type { Socket } from 'node:net';
+import { latin1 } from './latin1.ts';
+
+/** Above this, copying a piece into the string costs more than a second element in writev(2). */
+const COPY_MAX = 4096;
+
+export class Outbox {
+  #text = '';
+  #parts: (string | Buffer)[] = [];
+  /** Bytes held. */
+  size = 0;
+
+  text(text: string): void {
+    this.#text += text;
+    this.size += text.length;
+  }
+
+  bytes(buffer: Buffer, start: number, end: number): void {
+    const length = end - start;
+    this.size += length;
+    if (length <= COPY_MAX) this.#text += latin1(buffer, start, end);
+    else {
+      this.#parts.push(this.#text, buffer.subarray(start, end));
+      this.#text = '';
+    }
+  }
+
+  /** Puts a head before everything held. */
+  prepend(text: string): void {
+    this.size += text.length;
+    if (this.#parts.length === 0) this.#text = text + this.#text;
+    else this.#parts[0] = text + (this.#parts[0] as string);
+  }
+
+  /** All of it as one string, when it is small enough to be one. */
+  get asText(): string | undefined {
+    return this.#parts.length === 0 ? this.#text : undefined;
+  }
+
+  /** Writes everything; false when the socket wants no more for now. */
+  flush(socket: Socket): boolean {
+    const text = this.#text;
+    this.#text = '';
+    this.size = 0;
+    if (this.#parts.length === 0) return text === '' || socket.write(text, 'latin1');
+    const parts = this.#parts;
+    this.#parts = [];
+    socket.cork();
+    for (const part of parts) {
+      if (typeof part !== 'string') socket.write(part);
+      else if (part !== '') socket.write(part, 'latin1');
+    }
+    if (text !== '') socket.write(text, 'latin1');
+    socket.uncork();
+    return !socket.writableNeedDrain;
+  }
+
+  clear(): void {
+    this.#text = '';
+    this.#parts = [];
+    this.size = 0;
+  }
+}

@@ -1,0 +1,227 @@
+/** The head of a request, read strictly by RFC 9112: one reading or none. Anything ambiguous (two lengths, a length and a
+ *  coding, a coding we do not undo, two hosts, an odd version) throws `request.invalid`, and the connection closes.
+ *
+ *  What the function gets is written from the result: the method, the target, and `fields`, the lines that may pass. Fields
+ *  that concern one hop only, that we set ourselves, or that only the platform may set are not among them. */
+
+import { FnError } from '../../core/errors.ts';
+import { FieldLines, listMembers, parseLength } from './fields.ts';
+
+/** Longest head, bytes. Node's own server takes 16 KiB with our fields added. */
+export const HEAD_MAX = 15 * 1024;
+
+export interface RequestHead {
+  readonly method: string;
+  /** Origin form: path and query, as they came. */
+  readonly target: string;
+  readonly http10: boolean;
+  /** Empty only in HTTP/1.0. */
+  readonly host: string;
+  /** -1 when there is none. */
+  readonly contentLength: number;
+  readonly chunked: boolean;
+  /** The connection stays open after the reply. */
+  readonly keepAlive: boolean;
+  readonly expectContinue: boolean;
+  readonly webSocket: boolean;
+  readonly requestId: string | undefined;
+  /** A valid W3C trace context, which is also among the fields. */
+  readonly traced: boolean;
+  /** The lines that pass to the function, verbatim, each with its CRLF. */
+  readonly fields: string;
+}
+
+const lines = new FieldLines();
+
+export function refuse(detail: string): FnError {
+  return new FnError('request.invalid', detail);
+}
+
+/** @param text the head as latin1, up to and including the CRLF of its last line, without the empty line.
+ *  @param trusted it came over the internal socket, from the platform's own job consumer. */
+export function parseRequestHead(text: string, trusted: boolean): RequestHead {
+  // request-line = method SP request-target SP HTTP-version CRLF
+  let at = 0;
+  let code = text.charCodeAt(0);
+  while ((code >= 65 && code <= 90) || code === 45 || code === 95) code = text.charCodeAt(++at);
+  if (code !== 32 || at === 0 || at > 32) throw refuse('the method is not a word in upper case');
+  const method = text.substring(0, at);
+  const targetStart = ++at;
+  code = text.charCodeAt(at);
+  while (code > 32 && code < 127 && code !== 35) code = text.charCodeAt(++at);
+  if (code !== 32 || at === targetStart) throw refuse('the target holds a character that must be percent-encoded');
+  let target = text.substring(targetStart, at++);
+  const http11 = text.startsWith('HTTP/1.1\r\n', at);
+  if (!http11 && !text.startsWith('HTTP/1.0\r\n', at)) throw refuse('the version is not HTTP/1.1 or HTTP/1.0');
+
+  const wrong = lines.scan(text, at + 10);
+  if (wrong !== undefined) throw refuse(wrong);
+
+  let host: string | undefined;
+  let contentLength = -1;
+  let chunked = false;
+  let connection: string[] | undefined;
+  let expectContinue = false;
+  let upgrade = '';
+  let requestId: string | undefined;
+  let traces = 0;
+  let traced = false;
+  for (let line = 0; line < lines.count; line++) {
+    const kind = kindOf(text, line);
+    if (kind === '') continue;
+    if (lines.hasUnderscore(text, line)) {
+      lines.dropped[line] = 1;
+      continue;
+    }
+    switch (kind) {
+      case 'host':
+        if (host !== undefined) throw refuse('two Host fields');
+        host = lines.value(text, line);
+        break;
+      case 'content-length': {
+        const length = parseLength(lines.value(text, line));
+        if (contentLength >= 0 || length === undefined) throw refuse('Content-Length is not one whole number');
+        contentLength = length;
+        lines.dropped[line] = 1;
+        break;
+      }
+      case 'transfer-encoding':
+        if (chunked || lines.value(text, line).toLowerCase() !== 'chunked') {
+          throw refuse('Transfer-Encoding is not "chunked"');
+        }
+        chunked = true;
+        lines.dropped[line] = 1;
+        break;
+      case 'connection':
+        connection = (connection ?? []).concat(listMembers(lines.value(text, line)));
+        lines.dropped[line] = 1;
+        break;
+      case 'expect':
+        expectContinue = lines.value(text, line).toLowerCase() === '100-continue';
+        if (expectContinue && !http11) lines.dropped[line] = 1; // RFC 9110 10.1.1: ignored in HTTP/1.0.
+        break;
+      case 'upgrade':
+        upgrade = lines.value(text, line).toLowerCase();
+        lines.dropped[line] = 1;
+        break;
+      case 'x-request-id':
+        requestId = lines.value(text, line);
+        lines.dropped[line] = 1;
+        break;
+      case 'traceparent':
+        traces++;
+        traced = traces === 1 && isTraceParent(lines.value(text, line));
+        break;
+      case 'job':
+        if (!trusted) lines.dropped[line] = 1;
+        break;
+      default: // 'own'
+        lines.dropped[line] = 1;
+    }
+  }
+
+  if (chunked && contentLength >= 0) throw refuse('both Content-Length and Transfer-Encoding');
+  if (chunked && !http11) throw refuse('Transfer-Encoding in HTTP/1.0');
+  if (target.charCodeAt(0) !== 47) {
+    const absolute = ABSOLUTE_FORM.exec(target);
+    if (absolute) {
+      // RFC 9112 3.2.2: the target's authority counts, whatever Host says.
+      if (http11 && host === undefined) throw refuse('no Host field');
+      host = absolute[1]!;
+      target = absolute[2]!.startsWith('/') ? absolute[2]! : `/${absolute[2]!}`;
+      lines.dropNamed(text, HOST_ONLY);
+    } else if (target !== '*' || method !== 'OPTIONS') {
+      throw refuse('the target is neither a path nor an http URL');
+    }
+  }
+  if (host === undefined ? http11 : !HOST.test(host)) throw refuse('the Host field is missing or not a host');
+  if (traces > 0 && !traced) lines.dropNamed(text, TRACE_ONLY);
+
+  let keepAlive = http11;
+  let webSocket = false;
+  if (connection !== undefined) {
+    if (connection.includes('close')) keepAlive = false;
+    else if (!http11) keepAlive = connection.includes('keep-alive');
+    webSocket =
+      http11 &&
+      method === 'GET' &&
+      upgrade === 'websocket' &&
+      contentLength <= 0 &&
+      !chunked &&
+      connection.includes('upgrade');
+    const named = connection.filter((member) => !NOT_DROPPABLE.has(member));
+    if (named.length > 0) lines.dropNamed(text, new Set(named));
+    if (named.includes('traceparent')) traced = false;
+  }
+
+  const rewritten = text.charCodeAt(targetStart) === 47 || host === undefined ? '' : `host: ${host}\r\n`;
+  return {
+    method,
+    target,
+    http10: !http11,
+    host: host ?? '',
+    contentLength,
+    chunked,
+    keepAlive,
+    expectContinue: expectContinue && http11,
+    webSocket,
+    requestId,
+    traced,
+    fields: rewritten + lines.kept(text),
+  };
+}
+
+/** uri-host [ ":" port ]: a name, an IPv4 address, or an IPv6 address in brackets. */
+const HOST = /^(?:[a-z0-9._~%-]{1,255}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?$/i;
+const ABSOLUTE_FORM = /^https?:\/\/([^/?]+)(.*)$/i;
+const HOST_ONLY: ReadonlySet<string> = new Set(['host']);
+const TRACE_ONLY: ReadonlySet<string> = new Set(['traceparent', 'tracestate']);
+/** Members of Connection that name no field to drop, or one that a client may not take from the function. */
+const NOT_DROPPABLE: ReadonlySet<string> = new Set(['close', 'keep-alive', 'upgrade', 'host', 'content-type']);
+
+function isTraceParent(value: string): boolean {
+  return (
+    /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/.test(value) &&
+    (value.length === 55 || !value.startsWith('00'))
+  );
+}
+
+/** What a field is to us, by length and first letter so that most are decided without reading the name; '' passes. */
+function kindOf(text: string, line: number): string {
+  const start = lines.start[line]!;
+  const length = lines.nameEnd[line]! - start;
+  switch (text.charCodeAt(start) | 32) {
+    case 99: // c
+      if (length === 14 && lines.is(text, line, 'content-length')) return 'content-length';
+      return length === 10 && lines.is(text, line, 'connection') ? 'connection' : '';
+    case 101: // e
+      return length === 6 && lines.is(text, line, 'expect') ? 'expect' : '';
+    case 102: // f
+      return length === 9 && lines.is(text, line, 'forwarded') ? 'own' : '';
+    case 104: // h
+      if (length === 4 && lines.is(text, line, 'host')) return 'host';
+      return length === 14 && lines.is(text, line, 'http2-settings') ? 'own' : '';
+    case 107: // k
+      return length === 10 && lines.is(text, line, 'keep-alive') ? 'own' : '';
+    case 112: // p: Proxy would become HTTP_PROXY in a CGI environment.
+      if (length === 5 && lines.is(text, line, 'proxy')) return 'own';
+      return length > 5 && lines.hasPrefix(text, line, 'proxy-') ? 'own' : '';
+    case 116: // t
+      if (length === 17 && lines.is(text, line, 'transfer-encoding')) return 'transfer-encoding';
+      if (length === 11 && lines.is(text, line, 'traceparent')) return 'traceparent';
+      return length === 2 && lines.is(text, line, 'te') ? 'own' : '';
+    case 117: // u
+      return length === 7 && lines.is(text, line, 'upgrade') ? 'upgrade' : '';
+    case 120: // x
+      if (length === 12 && lines.is(text, line, 'x-request-id')) return 'x-request-id';
+      if (lines.hasPrefix(text, line, 'x-fn-'))
+        return JOB_FIELDS.some((name) => lines.is(text, line, name)) ? 'job' : 'own';
+      if (lines.hasPrefix(text, line, 'x-forwarded-')) return 'own';
+      return length === 9 && lines.is(text, line, 'x-real-ip') ? 'own' : '';
+    default:
+      return '';
+  }
+}
+
+/** Set by the job consumer (core/control.ts HEADERS). */
+const JOB_FIELDS = ['x-fn-invocation-id', 'x-fn-attempt', 'x-fn-queue', 'x-fn-job-name'];

@@ -1,0 +1,49 @@
+/** Heads of replies we write ourselves, and the pieces of others. */
+
+import type { FnError } from '../../core/errors.ts';
+import { STATUS_CODES } from 'node:http';
+
+let dateLine = '';
+let dateSecond = 0;
+
+/** `date: …` with CRLF, made once a second (RFC 9110 6.6.1: a reply that lacks it gets it). */
+export function dateField(now: number): string {
+  const second = Math.floor(now / 1000);
+  if (second !== dateSecond) {
+    dateSecond = second;
+    dateLine = `date: ${new Date(second * 1000).toUTCString()}\r\n`;
+  }
+  return dateLine;
+}
+
+export interface PlainReply {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** The error as problem+json. Log lines travel along: they are what a user needs first. */
+export function problemReply(error: FnError, requestId: string): PlainReply {
+  const { retryAfterS } = error.options;
+  return {
+    status: error.status,
+    type: 'application/problem+json',
+    body: `${JSON.stringify(error.toProblem({ component: 'gateway', requestId }))}\n`,
+    headers: { 'x-fn-error': error.code, ...(retryAfterS !== undefined && { 'retry-after': String(retryAfterS) }) },
+  };
+}
+
+export function jsonReply(status: number, value: unknown, headers?: Record<string, string>): PlainReply {
+  return { status, type: 'application/json', body: `${JSON.stringify(value)}\n`, ...(headers && { headers }) };
+}
+
+/** A whole reply in one buffer. `connection` is the Connection field's line, or empty. */
+export function renderReply(reply: PlainReply, requestId: string, connection: string, withBody: boolean): Buffer {
+  const body = Buffer.from(reply.body);
+  let head = `HTTP/1.1 ${reply.status} ${STATUS_CODES[reply.status] ?? ''}\r\ncontent-type: ${reply.type}\r\n`;
+  head += `content-length: ${body.length}\r\nx-request-id: ${requestId}\r\n${dateField(Date.now())}`;
+  for (const [name, value] of Object.entries(reply.headers ?? {})) head += `${name}: ${value}\r\n`;
+  head += `${connection}\r\n`;
+  return Buffer.concat([Buffer.from(head, 'latin1'), withBody ? body : Buffer.alloc(0)]);
+}
