@@ -1,0 +1,163 @@
+/** Writes a layer: a tar archive made, hashed and stored in one pass. The same files give the same bytes on every machine:
+ *  names sorted, time 0, owner 0, mode 0644 or 0755, no compression. Names that ustar cannot hold go into PAX records. */
+
+import { createReadStream } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { posix } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { pack, type Pack } from 'tar-stream';
+import { FnError } from '../../core/errors.ts';
+import type { Bytes } from '../../core/units.ts';
+import { BlobWriter } from './layout.ts';
+import { linkStaysInside } from './links.ts';
+import type { Layer } from './types.ts';
+
+/** What a layer is made from. Paths are relative to the root of the image, without a leading slash. Directories above an
+ *  entry need not be listed. */
+export type LayerEntry =
+  | { readonly type: 'directory'; readonly path: string; readonly mode?: 0o755 | 0o1777 }
+  | { readonly type: 'symlink'; readonly path: string; readonly target: string }
+  | { readonly type: 'file'; readonly path: string; readonly executable: boolean; readonly content: Content };
+/** Bytes, or the file on this host that holds them. */
+export type Content = Uint8Array | { readonly file: string; readonly size: Bytes };
+
+/** Larger files are streamed. */
+const BUFFERED: Bytes = 1 << 20;
+/** Files read ahead of the one being written. */
+const READ_AHEAD = 16;
+const EPOCH = new Date(0);
+
+/** @throws FnError package.invalid when an entry cannot be in a layer (a link that leaves it, a whiteout name) or a file
+ *  changes while it is read. */
+export async function writeLayer(
+  images: string,
+  kind: string,
+  entries: readonly LayerEntry[],
+  signal?: AbortSignal,
+): Promise<Layer> {
+  for (const entry of entries) check(entry);
+  const complete = withParents(entries);
+  await using blob = await BlobWriter.open(images);
+  const archive = pack();
+  const filling = fill(archive, complete, signal).catch((error: unknown) => {
+    archive.destroy(error as Error);
+    throw error;
+  });
+  const ends = await Promise.allSettled([filling, drain(archive, blob)]);
+  signal?.throwIfAborted();
+  const errors = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason as Error] : []));
+  if (errors[0]) throw errors.find(isCause) ?? errors[0];
+  const { digest, size } = await blob.commit();
+  return { digest, size, diffId: digest, kind };
+}
+
+/** When one end fails the other only hears that the archive was destroyed. */
+function isCause(error: Error): boolean {
+  return error instanceof FnError || (error as NodeJS.ErrnoException).syscall !== undefined;
+}
+
+/** Sorted by name, with every directory above an entry, each once. */
+function withParents(entries: readonly LayerEntry[]): LayerEntry[] {
+  const all = new Map<string, LayerEntry>();
+  for (const entry of entries) {
+    const known = all.get(entry.path);
+    if (known && (known.type !== 'directory' || entry.type !== 'directory')) {
+      throw new FnError('package.invalid', `"${entry.path}" is in the layer twice`);
+    }
+    all.set(entry.path, entry);
+  }
+  for (const { path } of entries) {
+    for (let parent = posix.dirname(path); parent !== '.'; parent = posix.dirname(parent)) {
+      const known = all.get(parent);
+      if (!known) all.set(parent, { type: 'directory', path: parent });
+      else if (known.type !== 'directory') throw new FnError('package.invalid', `"${parent}" is not a directory`);
+    }
+  }
+  return [...all.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+function check(entry: LayerEntry): void {
+  const { path } = entry;
+  if (posix.normalize(path) !== path || path.startsWith('/') || path.startsWith('..') || path.includes('\0')) {
+    throw new FnError('package.invalid', `"${path}" is not a path a layer can hold`);
+  }
+  // A file of this name in a layer means: delete what lies below (image-spec, layer.md).
+  if (posix.basename(path).startsWith('.wh.')) {
+    throw new FnError(
+      'package.invalid',
+      `"${path}": names that start with ".wh." have a meaning of their own in images`,
+    );
+  }
+  if (entry.type === 'symlink' && !linkStaysInside(path, entry.target)) {
+    throw new FnError('package.invalid', `the link "${path}" leads outside, to "${entry.target}"`);
+  }
+}
+
+async function fill(archive: Pack, entries: readonly LayerEntry[], signal?: AbortSignal): Promise<void> {
+  for (let start = 0; start < entries.length; start += READ_AHEAD) {
+    signal?.throwIfAborted();
+    const batch = entries.slice(start, start + READ_AHEAD);
+    const contents = await Promise.all(batch.map(readSmall));
+    for (const [index, entry] of batch.entries()) await append(archive, entry, contents[index]);
+  }
+  archive.finalize();
+}
+
+/** The bytes of an entry where they fit into memory. */
+async function readSmall(entry: LayerEntry): Promise<Uint8Array | undefined> {
+  if (entry.type !== 'file') return undefined;
+  if (entry.content instanceof Uint8Array) return entry.content;
+  return entry.content.size <= BUFFERED ? readFile(entry.content.file) : undefined;
+}
+
+function append(archive: Pack, entry: LayerEntry, bytes: Uint8Array | undefined): Promise<void> {
+  const common = { mtime: EPOCH, uid: 0, gid: 0 };
+  if (entry.type === 'directory') {
+    return put(archive, { ...common, name: `${entry.path}/`, type: 'directory', mode: entry.mode ?? 0o755 });
+  }
+  if (entry.type === 'symlink') {
+    return put(archive, { ...common, name: entry.path, type: 'symlink', linkname: entry.target, mode: 0o777 });
+  }
+  const header = { ...common, name: entry.path, type: 'file', mode: entry.executable ? 0o755 : 0o644 } as const;
+  if (bytes) return put(archive, header, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  return stream(archive, header, entry.content as { file: string; size: Bytes });
+}
+
+type Header = Parameters<Pack['entry']>[0];
+
+function put(archive: Pack, header: Header, bytes?: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const done = (error?: Error | null): void => (error ? reject(error) : resolve());
+    if (bytes) archive.entry(header, bytes, done);
+    else archive.entry(header, done);
+  });
+}
+
+async function stream(archive: Pack, header: Header, { file, size }: { file: string; size: Bytes }): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const sink = archive.entry({ ...header, size }, (error) => (error ? reject(error) : resolve()));
+  try {
+    await Promise.all([pipeline(createReadStream(file, { highWaterMark: BUFFERED }), sink), promise]);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).syscall !== undefined) throw cause;
+    throw new FnError('package.invalid', `"${header.name}" changed while it was read`, { cause });
+  }
+}
+
+/** Headers come as pieces of 512 bytes: gathered before they are hashed and written. */
+async function drain(archive: Pack, blob: BlobWriter): Promise<void> {
+  let gathered: Uint8Array[] = [];
+  let size = 0;
+  const flush = async (): Promise<void> => {
+    if (size === 0) return;
+    await blob.write(gathered.length === 1 && gathered[0] ? gathered[0] : Buffer.concat(gathered));
+    gathered = [];
+    size = 0;
+  };
+  for await (const chunk of archive as AsyncIterable<Uint8Array>) {
+    gathered.push(chunk);
+    size += chunk.byteLength;
+    if (size >= BUFFERED) await flush();
+  }
+  await flush();
+}
