@@ -1,3 +1,5 @@
+/** `fn controller`: one controller process, for a platform of several machines. */
+
 import { runRole } from '../role.ts';
 import { defineVerb } from '../verb.ts';
 

@@ -1,3 +1,5 @@
+/** `fn deploy`: from a directory to a URL, with its steps shown as they happen. */
+
 import { resolve } from 'node:path';
 import { FnError } from '../../core/errors.ts';
 import { formatDuration } from '../../core/units.ts';

@@ -1,3 +1,5 @@
+/** `fn gateway`: one gateway process, for a platform of several machines. */
+
 import { runRole } from '../role.ts';
 import { defineVerb } from '../verb.ts';
 

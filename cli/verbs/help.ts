@@ -1,3 +1,5 @@
+/** `fn help`. */
+
 import { helpOf, overview } from '../help.ts';
 import { defineVerb } from '../verb.ts';
 import { findVerb } from '../verbs.ts';

@@ -1,3 +1,5 @@
+/** `fn inspect`: what the platform knows of one function, arranged for reading. */
+
 import type { FunctionDetail } from '../../controller/api/schemas.ts';
 import type { InstanceRecord } from '../../core/records.ts';
 import type { FunctionSpec } from '../../core/spec.ts';

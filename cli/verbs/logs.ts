@@ -1,3 +1,5 @@
+/** `fn logs`: what the API streams, one line each. Asked to follow, it ends with Ctrl-C and without complaint. */
+
 import type { LogLine } from '../../core/logs.ts';
 import { FnError } from '../../core/errors.ts';
 import { parseDuration } from '../../core/units.ts';

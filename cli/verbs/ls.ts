@@ -1,3 +1,5 @@
+/** `fn ls`. Its columns are for people; programs use --json. */
+
 import type { FunctionSummary } from '../../controller/api/schemas.ts';
 import { Api } from '../api.ts';
 import { age, printJson, table } from '../output.ts';

@@ -1,3 +1,5 @@
+/** `fn rm`: asks for the removal and waits until nothing of the functions is left. */
+
 import type { FunctionSummary } from '../../controller/api/schemas.ts';
 import { FnError } from '../../core/errors.ts';
 import { nearest } from '../../core/nearest.ts';

@@ -1,3 +1,5 @@
+/** `fn version`. */
+
 import { VERSION } from '../../core/version.ts';
 import { printJson } from '../output.ts';
 import { defineVerb } from '../verb.ts';

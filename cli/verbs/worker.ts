@@ -1,3 +1,5 @@
+/** `fn worker`: a node's worker process, for a platform of several machines. */
+
 import { runRole } from '../role.ts';
 import { defineVerb } from '../verb.ts';
 
