@@ -56,6 +56,7 @@ function unknownKey(path: Path, key: string, schema: JsonSchema): string {
 function wish(issue: Issue, schema: JsonSchema): string {
   if (issue.code === 'custom' || issue.code === 'invalid_format') return issue.message;
   if (issue.code === 'invalid_union' && issue.message !== 'Invalid input') return issue.message;
+  if (typeof schema['allowed'] === 'string') return schema['allowed'];
   if (schema.enum) return `one of ${schema.enum.join(', ')}`;
   const { minimum, maximum, exclusiveMinimum } = schema;
   switch (schema.type) {

@@ -8,14 +8,22 @@ import { parseBytes, parseCpu, parseDuration } from './units.ts';
 
 /** A value with a unit. Accepts the number too, so that a stored specification parses again to itself. */
 function quantity(parse: (text: string | number) => number | undefined, allowed: string, min: number, max: number) {
-  return z.union([z.string(), z.number()], allowed).transform((value, context) => {
-    const parsed = typeof value === 'number' && Number.isInteger(value) ? value : parse(value);
-    if (parsed === undefined || parsed < min || parsed > max) {
-      context.addIssue({ code: 'custom', message: allowed });
-      return z.NEVER;
-    }
-    return parsed;
-  });
+  return z
+    .union([z.string(), z.number()], allowed)
+    .transform((value, context) => {
+      const parsed = typeof value === 'number' && Number.isInteger(value) ? value : parse(value);
+      if (parsed === undefined || parsed < min || parsed > max) {
+        context.addIssue({ code: 'custom', message: allowed });
+        return z.NEVER;
+      }
+      return parsed;
+    })
+    .meta({ allowed });
+}
+
+/** `allowed` says in messages and in the documentation what the pattern says to machines. */
+function text(pattern: RegExp, allowed: string) {
+  return z.string().regex(pattern, allowed).meta({ allowed });
 }
 
 /** The keys whose values carry a unit. In fn.yaml a bare number of them is text: `cpu: 2` means two cores, not 2m. */
@@ -26,18 +34,14 @@ const duration = (allowed: string, min: number, max: number) => quantity(parseDu
 const HTTP_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 
 const httpTrigger = z.strictObject({
-  path: z
-    .string()
-    .regex(/^\/[^\s?#]*$/, 'a path that starts with /; * at the end matches everything below')
-    .describe('Path at the gateway; a `*` at the end matches everything below'),
+  path: text(/^\/[^\s?#]*$/, 'a path that starts with /').describe(
+    'Path at the gateway; a `*` at the end matches everything below',
+  ),
   methods: z.array(z.enum(HTTP_METHODS)).nonempty().optional().describe('Methods that match; all of them by default'),
 });
 
 const queueTrigger = z.strictObject({
-  name: z
-    .string()
-    .regex(/^[\w.-]{1,80}$/, 'letters, digits, ".", "_" and "-", at most 80')
-    .describe('The BullMQ queue to consume'),
+  name: text(/^[\w.-]{1,80}$/, 'letters, digits, ".", "_" and "-", at most 80').describe('The BullMQ queue to consume'),
   attempts: z.int().min(1).max(100).default(5).describe('Times a job is tried before it is kept as failed'),
   backoff: z.enum(['exponential', 'fixed']).default('exponential').describe('How the wait between attempts grows'),
   delay: duration('a duration from 10ms to 1h, such as 1s', 10, 3_600_000)
@@ -62,18 +66,14 @@ export type Runtime = (typeof RUNTIMES)[number];
 
 export const specSchema = z
   .strictObject({
-    name: z
-      .string()
-      .regex(
-        FUNCTION_NAME_PATTERN,
-        'a DNS label: lower-case letters, digits and "-", at most 40, starting with a letter',
-      )
+    name: text(
+      FUNCTION_NAME_PATTERN,
+      'a DNS label: lower-case letters, digits and "-", at most 40, starting with a letter',
+    )
       .transform((text) => text as FunctionName)
       .describe('What the function is called, and its path at the gateway'),
     runtime: z.enum(RUNTIMES).default('node').describe('What runs the code'),
-    handler: z
-      .string()
-      .regex(/^[\w./-]+\.[\w$]+$/, '<file without suffix>.<export>, such as index.handler')
+    handler: text(/^[\w./-]+\.[\w$]+$/, '<file without suffix>.<export>, such as index.handler')
       .refine((text) => !text.startsWith('/') && !text.split('/').includes('..'), 'a file inside the directory')
       .default('index.default')
       .describe('File (without suffix) and export that answer invocations'),
@@ -101,7 +101,7 @@ export const specSchema = z
       .describe('How many instances'),
     env: z
       .record(
-        z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'a variable name'),
+        text(/^[A-Za-z_][A-Za-z0-9_]*$/, 'a variable name'),
         z.union([z.string(), z.number(), z.boolean()], 'text, a number, true or false').transform(String),
       )
       .default({})
