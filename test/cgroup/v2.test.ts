@@ -30,6 +30,6 @@ describe.skipIf(skipBecause(await vmUnavailable()))('cgroup v2 in a VM', () => {
   it.for([...cgroupCases, ...placeCases])('$name', ({ name }, { skip }) => {
     const result = results.get(name);
     if (skipBecause(result?.skipped)) skip(result?.skipped);
-    expect(result).toEqual({ name });
+    expect(result).toEqual({ name, ms: expect.any(Number) });
   });
 });

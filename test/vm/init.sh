@@ -2,7 +2,8 @@
 # Process 1 of the VM. pivot_root(2), which container runtimes need, refuses the initramfs as the old root, so the root
 # becomes an empty tmpfs over it, into which what the initramfs holds is bound rather than copied. Everything is then as a
 # container runtime expects it: /proc, /sys, /dev, one cgroup2 tree with all controllers, mounts shared. The test's script
-# runs, its standard output goes to the second serial line, the rest to the first, and the machine ends.
+# runs, its standard output goes to the second serial line, the rest to the first, and the machine ends, in any case after
+# its time, lest it stay when nobody waits for it any more.
 BB=/bin/busybox
 $BB mount -t proc proc /proc
 $BB mount -t devtmpfs dev /dev
@@ -26,12 +27,15 @@ $BB mount -t tmpfs -o mode=1777 shm dev/shm
 $BB mount -t cgroup2 cgroup2 sys/fs/cgroup
 $BB mount --move . /
 exec $BB chroot . $BB sh -c '
+  (/bin/busybox sleep "$(/bin/busybox cat /vm/seconds)"; /bin/busybox reboot -f) &
   /bin/busybox mount --make-rshared /
   /bin/busybox ip link set lo up
   /bin/busybox stty -F /dev/ttyS1 raw
   export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/busybox HOME=/root LC_ALL=C.UTF-8
+  export NO_COLOR=1 NODE_OPTIONS=--import=/vm/plain-ts.mjs
   cd /fn
   /bin/sh /vm/script.sh >/dev/ttyS1
-  printf "\n%s %s\n" "$(/bin/busybox cat /vm/end)" "$?" >/dev/ttyS1
+  code=$?
+  printf "\n%s %s\n" "$(/bin/busybox cat /vm/end)" "$code" >/dev/ttyS1
   /bin/busybox reboot -f
 '

@@ -10,7 +10,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { accessSync, constants } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Bytes, Millis } from '../../core/units.ts';
 import { Contents, packagesWithDependencies } from './contents.ts';
 import { appendCpio } from './cpio.ts';
@@ -66,6 +66,7 @@ export async function runInVm(script: string, options: VmOptions = {}): Promise<
     const contents = new Contents();
     contents.file('vm/script.sh', `${script}\n`);
     contents.file('vm/end', end);
+    contents.file('vm/seconds', `${Math.ceil(within / 1000)}`);
     contents.directory('fn');
     for (const path of [...project, ...(await packagesWithDependencies(ROOT, packages))]) {
       await contents.tree(join(ROOT, path), join('fn', path));
@@ -95,6 +96,7 @@ async function baseArchive(busybox: string): Promise<string> {
   contents.console();
   for (const dir of ['proc', 'new', 'etc', 'busybox']) contents.directory(dir);
   contents.file('init', await readFile(join(import.meta.dirname, 'init.sh')));
+  contents.file('vm/plain-ts.mjs', await readFile(join(import.meta.dirname, 'plain-ts.mjs')));
   contents.file('etc/passwd', 'root:x:0:0:root:/root:/bin/sh\n', 0o644);
   contents.file('etc/group', 'root:x:0:\n', 0o644);
   contents.file('bin/busybox', { file: busybox });
@@ -111,10 +113,16 @@ async function baseArchive(busybox: string): Promise<string> {
   const archive = join(CACHE, `base-${key.digest('hex').slice(0, 16)}.cpio`);
   if (await exists(archive)) return archive;
   await mkdir(CACHE, { recursive: true });
-  for (const old of await readdir(CACHE)) if (old.startsWith('base-')) await rm(join(CACHE, old), { force: true });
-  const partial = join(CACHE, `partial-${randomBytes(4).toString('hex')}`);
-  await appendCpio(partial, contents.entries);
-  await rename(partial, archive);
+  for (const old of await readdir(CACHE)) {
+    if (old.startsWith('base-') && old !== basename(archive)) await rm(join(CACHE, old), { force: true });
+  }
+  const work = await mkdtemp(join(CACHE, 'work-'));
+  try {
+    await appendCpio(join(work, 'base'), contents.entries);
+    await rename(join(work, 'base'), archive);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
   return archive;
 }
 

@@ -1,7 +1,7 @@
 /** Cgroup files. The kernel makes their text at each read, so a descriptor is opened once and read from offset 0 again and
  *  again: 1–2 µs, where opening and closing would triple it. Reads never wait for a device, hence no promises. */
 
-import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 
 /** Shared by all reads: each takes what it needs before it returns. The longest file we read, io.stat, has a line a disk. */
 const buffer = Buffer.allocUnsafeSlow(65_536);
@@ -71,6 +71,16 @@ export function controlIfPresent(path: string, value: string | number): boolean 
 
 export function codeOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
+/** A file that is read rarely; undefined when it, or the group, does not exist. */
+export function textIfPresent(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
 }
 
 /** ENODEV: the group was removed after the file was opened. */

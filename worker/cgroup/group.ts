@@ -62,8 +62,8 @@ export class Group implements Cgroup {
     this.#parts.pids.setLimit(pids);
     if (weight !== undefined) this.#parts.cpu.setWeight(weight);
     for (const limit of io) {
-      if (!this.#parts.io) throw new FnError('machine.unsupported', 'the kernel has no cgroup controller for io');
-      this.#parts.io.setLimit(limit);
+      if (this.#parts.io?.setLimit(limit)) continue;
+      throw new FnError('machine.unsupported', 'this kernel cannot limit io by cgroup');
     }
   }
 

@@ -1,13 +1,14 @@
 /** Block devices: bytes a second at most, and bytes moved. */
 
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Bytes } from '../../core/units.ts';
 import type { IoLimit, IoStats } from './cgroup.ts';
-import { control } from './file.ts';
+import { controlIfPresent, textIfPresent } from './file.ts';
 
 export interface Io {
-  setLimit(limit: IoLimit): void;
-  stats(): IoStats;
+  /** False where the kernel has no such limit. */
+  setLimit(limit: IoLimit): boolean;
+  stats(): IoStats | undefined;
 }
 
 /** The controller is called blkio here. */
@@ -18,18 +19,17 @@ export class IoV1 implements Io {
     this.#dir = dir;
   }
 
-  setLimit({ device, readBytesPerS, writeBytesPerS }: IoLimit): void {
-    const set = (file: string, rate: number | undefined): void => {
-      if (rate !== undefined) control(join(this.#dir, file), `${device} ${rate}`);
-    };
-    set('blkio.throttle.read_bps_device', readBytesPerS);
-    set('blkio.throttle.write_bps_device', writeBytesPerS);
+  setLimit({ device, readBytesPerS, writeBytesPerS }: IoLimit): boolean {
+    const set = (file: string, rate: number | undefined): boolean =>
+      rate === undefined || controlIfPresent(join(this.#dir, file), `${device} ${rate}`);
+    return (
+      set('blkio.throttle.read_bps_device', readBytesPerS) && set('blkio.throttle.write_bps_device', writeBytesPerS)
+    );
   }
 
   /** Lines `254:0 Read 4096`, and so on for each device and kind. */
-  stats(): IoStats {
-    const text = readFileSync(join(this.#dir, 'blkio.throttle.io_service_bytes'), 'latin1');
-    return { readBytes: sum(text, / Read (\d+)/g), writtenBytes: sum(text, / Write (\d+)/g) };
+  stats(): IoStats | undefined {
+    return account(join(this.#dir, 'blkio.throttle.io_service_bytes'), / Read (\d+)/g, / Write (\d+)/g);
   }
 }
 
@@ -40,17 +40,22 @@ export class IoV2 implements Io {
     this.#dir = dir;
   }
 
-  setLimit({ device, readBytesPerS, writeBytesPerS }: IoLimit): void {
-    control(join(this.#dir, 'io.max'), `${device} rbps=${readBytesPerS ?? 'max'} wbps=${writeBytesPerS ?? 'max'}`);
+  setLimit({ device, readBytesPerS = Infinity, writeBytesPerS = Infinity }: IoLimit): boolean {
+    const rate = (bytes: Bytes): string => (bytes === Infinity ? 'max' : `${bytes}`);
+    const line = `${device} rbps=${rate(readBytesPerS)} wbps=${rate(writeBytesPerS)}`;
+    return controlIfPresent(join(this.#dir, 'io.max'), line);
   }
 
   /** A line `254:0 rbytes=4096 wbytes=0 rios=1 …` for each device. */
-  stats(): IoStats {
-    const text = readFileSync(join(this.#dir, 'io.stat'), 'latin1');
-    return { readBytes: sum(text, / rbytes=(\d+)/g), writtenBytes: sum(text, / wbytes=(\d+)/g) };
+  stats(): IoStats | undefined {
+    return account(join(this.#dir, 'io.stat'), / rbytes=(\d+)/g, / wbytes=(\d+)/g);
   }
 }
 
-function sum(text: string, pattern: RegExp): number {
-  return [...text.matchAll(pattern)].reduce((total, [, digits]) => total + Number(digits), 0);
+/** Sums over all devices; undefined when there is no such file. */
+function account(path: string, read: RegExp, written: RegExp): IoStats | undefined {
+  const text = textIfPresent(path);
+  const sum = (pattern: RegExp): number =>
+    [...(text ?? '').matchAll(pattern)].reduce((total, [, digits]) => total + Number(digits), 0);
+  return text === undefined ? undefined : { readBytes: sum(read), writtenBytes: sum(written) };
 }

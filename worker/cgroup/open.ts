@@ -31,5 +31,5 @@ export function managerFor(layout: CgroupLayout, self: string, name: string): Cg
 export function ownGroup(self: string, root: string): string {
   const path = /^0::(.*)$/m.exec(self)?.[1] ?? '/';
   const below = relative(root, path);
-  return below.startsWith('..') ? '/' : `/${below}`;
+  return path.startsWith('/..') || below.startsWith('..') ? '/' : `/${below}`;
 }

@@ -1,20 +1,22 @@
 /** Directories of groups: what is below one, who lives in it, and taking it away. A group may vanish at any moment, since
  *  OCI runtimes remove them too; a directory that is gone has no children and no processes. */
 
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep } from '../../core/clock.ts';
 import type { Millis } from '../../core/units.ts';
-import { codeOf, isGone } from './file.ts';
+import { codeOf, isGone, textIfPresent } from './file.ts';
 
 /** Names of the groups directly below. */
 export function childrenOf(dir: string): string[] {
-  return unlessGone([], () =>
-    readdirSync(dir, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map((entry) => entry.name),
-  );
+  try {
+    const entries = readdirSync(dir, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  } catch (error) {
+    if (isGone(error)) return [];
+    throw error;
+  }
 }
 
 /** The group and all below it, children before their parents. */
@@ -26,7 +28,7 @@ export function subtree(dir: string): string[] {
 export function processesIn(dirs: readonly string[]): number[] {
   const pids = new Set<number>();
   for (const dir of dirs.flatMap(subtree)) {
-    const text = unlessGone('', () => readFileSync(join(dir, 'cgroup.procs'), 'latin1'));
+    const text = textIfPresent(join(dir, 'cgroup.procs')) ?? '';
     for (const line of text.split('\n')) if (line !== '') pids.add(Number(line));
   }
   return [...pids];
@@ -55,14 +57,5 @@ export async function removeOne(dir: string): Promise<void> {
     await rmdir(dir);
   } catch (error) {
     if (codeOf(error) !== 'ENOENT') throw error;
-  }
-}
-
-function unlessGone<T>(otherwise: T, read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    if (isGone(error)) return otherwise;
-    throw error;
   }
 }

@@ -131,9 +131,15 @@ function findBase({ mount, own, isDelegated }: V2Options): string {
   return mount;
 }
 
-/** One write for each: a single write with one that fails would enable none. `cpuset` and `io` may be refused where the
- *  group above has processes with real-time priority or partitions; they are wanted, not needed. */
+/** One write for each: a single write of which one part fails enables none. The kernel may refuse what is only wanted, as
+ *  cpuset below a partition; the platform does without. */
 function enable(dir: string, controllers: readonly string[]): void {
   const enabled = readFileSync(join(dir, 'cgroup.subtree_control'), 'latin1').trim().split(' ');
-  for (const name of controllers) if (!enabled.includes(name)) control(join(dir, 'cgroup.subtree_control'), `+${name}`);
+  for (const name of controllers.filter((each) => !enabled.includes(each))) {
+    try {
+      control(join(dir, 'cgroup.subtree_control'), `+${name}`);
+    } catch (error) {
+      if (NEEDED.some((needed) => needed === name)) throw error;
+    }
+  }
 }
