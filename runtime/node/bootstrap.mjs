@@ -7,10 +7,12 @@
  *  undici, which takes 5 MiB and 20 ms. */
 
 import { describeError } from './errors.mjs';
-import { installAwsLambda } from './event.mjs';
+import { installAwsLambda, serveEvents } from './event.mjs';
 import { installFetch } from './fetch/install.mjs';
 import { loadHandler } from './load.mjs';
 import { captureLogs, inInvocation, logError } from './logs.mjs';
+import { readBody } from './read.mjs';
+import { serveWeb } from './web.mjs';
 
 /** @import { IncomingMessage, Server, ServerResponse } from 'node:http' */
 /** @import { Claim, Handle, Serve } from './types.d.ts' */
@@ -98,7 +100,7 @@ function reply(response, status, body, headers = []) {
 /** Asked once by whoever keeps this sandbox for later: there is time to warm up.
  *  @param {ServerResponse} response */
 async function healthy(response) {
-  await (await import('./warm.mjs')).warmUp(invoke);
+  await (await import('./warm.mjs')).warmUp({ invoke, serveEvents, serveWeb });
   reply(response, 200, { claimed: false });
 }
 
@@ -107,11 +109,8 @@ async function claimed(request, response) {
   const startedAt = performance.now();
   serve = (_, busy) => reply(busy, 503, { error: 'the function is loading' });
   try {
-    let text = '';
-    request.setEncoding('utf8');
-    for await (const chunk of request) text += chunk;
     /** @type {Claim} */
-    const claim = JSON.parse(text);
+    const claim = JSON.parse(String(await readBody(request)));
     serve = await become(claim);
     reply(response, 200, { ready: true, ms: performance.now() - startedAt });
   } catch (error) {

@@ -5,6 +5,7 @@
 import { describeError } from './errors.mjs';
 import { functionUrlEvent, sendFunctionUrlReply } from './function-url.mjs';
 import { logError } from './logs.mjs';
+import { readBody } from './read.mjs';
 
 /** @import { IncomingMessage, ServerResponse } from 'node:http' */
 /** @import { Claim, Context, EventHandler, FunctionUrlReply, Handle } from './types.d.ts' */
@@ -146,20 +147,6 @@ function sendJson(response, status, body) {
   const text = JSON.stringify(body);
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
   response.end(text);
-}
-
-/** Undefined when the body is over the limit.
- *  @param {IncomingMessage} request @param {number} limit @returns {Promise<Buffer | undefined>} */
-async function readBody(request, limit) {
-  /** @type {Buffer[]} */
-  const chunks = [];
-  let length = 0;
-  for await (const chunk of request) {
-    length += chunk.length;
-    if (length > limit) return undefined;
-    chunks.push(chunk);
-  }
-  return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, length);
 }
 
 /** @param {IncomingMessage} request */

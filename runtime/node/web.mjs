@@ -18,7 +18,7 @@ export function serveWeb(handler) {
   return async (incoming, outgoing) => {
     const request = /** @type {any} */ (Request.ofIncoming(incoming, outgoing));
     const reply = /** @type {any} */ (await handler(request));
-    if (!(reply instanceof Response)) throw new TypeError(`the handler must return a Response, not ${nameOf(reply)}`);
+    if (!(reply instanceof Response)) throw new TypeError(`the handler must return a Response, not ${typeName(reply)}`);
     await send(reply, incoming, outgoing);
   };
 }
@@ -96,7 +96,7 @@ function drained(outgoing) {
 }
 
 /** @param {unknown} value */
-function nameOf(value) {
+function typeName(value) {
   if (value === null || typeof value !== 'object') return String(value);
   return value.constructor?.name ?? 'an object';
 }

@@ -1,6 +1,7 @@
 /** What Request and Response have in common: a body that can be read once. It is kept as it came (text, bytes, a stream,
  *  node's own request) until somebody asks for another form. */
 
+import { readBody } from '../read.mjs';
 import { decodeForm, encodeForm } from './form.mjs';
 
 /** @typedef {ReadableStream<Uint8Array>} Stream */
@@ -159,6 +160,7 @@ async function bytesOf(source) {
   if (source === null) return Buffer.alloc(0);
   if (typeof source === 'string') return Buffer.from(source);
   if (source instanceof Uint8Array) return Buffer.from(source);
+  if (source instanceof IncomingMessage) return (await readBody(source)) ?? Buffer.alloc(0);
   /** @type {Uint8Array[]} */
   const chunks = [];
   for await (const chunk of /** @type {AsyncIterable<Uint8Array>} */ (source)) {

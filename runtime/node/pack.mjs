@@ -1,0 +1,57 @@
+/** The bootstrap as it goes into images: the modules it always needs joined into one file without comments, beside those it
+ *  imports when it must. Fourteen modules instead of one cost each sandbox 0.5 MiB and 8 ms of start (measured on node
+ *  24.21). Joining is simple because the modules here keep to simple forms: named imports of neighbours, `export` in front
+ *  of a declaration, no top-level name twice. Anything else is an error. */
+
+import { readFileSync } from 'node:fs';
+import { dirname, posix } from 'node:path';
+
+const DIRECTORY = import.meta.dirname;
+const ENTRY = 'bootstrap.mjs';
+/** Imported when needed. */
+const LAZY = ['syntax.mjs', 'typescript.mjs', 'warm.mjs'];
+const IMPORT = /^import (?:\{[^}]*\} from )?'([^']+)';\n/gm;
+const BLOCK_COMMENT = /^[ \t]*\/\*\*(?:(?!\*\/)[^])*\*\/[ \t]*\n/gm;
+const LINE_COMMENT = /^[ \t]*\/\/.*\n/gm;
+const DECLARATION = /^(?:export )?(?:async )?(?:function\*?|class|const|let) (\w+|\{[^}]*\})/gm;
+
+/** What belongs into /opt/fn, by path. @returns {Map<string, string>} */
+export function packedRuntime() {
+  /** @type {Map<string, string>} */
+  const names = new Map();
+  const parts = inOrder(ENTRY).map((path) => joinable(path, names));
+  return new Map([[ENTRY, parts.join('\n')], ...LAZY.map((path) => /** @type {const} */ ([path, bare(path)]))]);
+}
+
+/** A module and those it imports, each after what it needs.
+ *  @param {string} path @param {Set<string>} [seen] @returns {string[]} */
+function inOrder(path, seen = new Set()) {
+  if (seen.has(path)) return [];
+  seen.add(path);
+  const needed = [...bare(path).matchAll(IMPORT)].map(([, target = '']) => posix.join(dirname(path), target));
+  return [...needed.flatMap((one) => inOrder(one, seen)), path];
+}
+
+/** @param {string} path @param {Map<string, string>} names where each top-level name so far comes from */
+function joinable(path, names) {
+  const code = bare(path).replaceAll(IMPORT, '');
+  for (const [, declared = ''] of code.matchAll(DECLARATION)) {
+    for (const name of declared
+      .replaceAll(/[{}\s]/g, '')
+      .split(',')
+      .filter(Boolean)) {
+      const other = names.get(name);
+      if (other !== undefined) throw new Error(`${name} is declared in ${other} and in ${path}`);
+      names.set(name, path);
+    }
+  }
+  const joined = code.replaceAll(/^export /gm, '');
+  if (/^(import|export)\b/m.test(joined)) throw new Error(`${path} has an import or export that cannot be joined`);
+  return joined;
+}
+
+/** @param {string} path */
+function bare(path) {
+  const source = readFileSync(`${DIRECTORY}/${path}`, 'utf8');
+  return source.replaceAll(BLOCK_COMMENT, '').replaceAll(LINE_COMMENT, '').trimStart();
+}
