@@ -1,8 +1,8 @@
-/** Deploys one directory: checks it here where that is quick, packs it, sends it, and tells what the platform tells. Used by
+/** Deploys one directory: packs it, sends it, and tells what the platform tells. Used by
  *  `fn deploy` and by the examples of `fn server`. */
 
-import { readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { Readable } from 'node:stream';
 import { packDirectory } from '../builder/package.ts';
 import type { DeployEvent } from '../controller/deploy.ts';
 import { FnError } from '../core/errors.ts';
@@ -19,8 +19,8 @@ export async function deployDirectory(
   signal: AbortSignal,
 ): Promise<DeployDone> {
   const began = performance.now();
-  await requireSpec(directory);
-  const body = await packDirectory(directory);
+  await requireDirectory(directory);
+  const body = Readable.toWeb(await packDirectory(directory)) as ReadableStream;
   onStep({ event: 'step', step: 'pack', text: directory, ms: Math.round(performance.now() - began) });
   const call = { method: 'POST', headers: { 'content-type': 'application/gzip' }, body, signal };
   for await (const event of api.lines<DeployEvent>('/v1/deployments', call)) {
@@ -32,18 +32,10 @@ export async function deployDirectory(
   });
 }
 
-/** The builder reads fn.yaml; what it needs not be asked about is whether there is one. */
-async function requireSpec(directory: string): Promise<void> {
+async function requireDirectory(directory: string): Promise<void> {
   const found = await stat(directory).catch(() => undefined);
-  if (!found?.isDirectory()) {
-    throw new FnError('usage.invalid', `${directory} is ${found ? 'not a directory' : 'not there'}`, {
-      hint: 'Name the directory of a function: "fn deploy <dir>".',
-    });
-  }
-  try {
-    await readFile(join(directory, 'fn.yaml'));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    throw new FnError('spec.missing', `${directory} has no fn.yaml`);
-  }
+  if (found?.isDirectory()) return;
+  throw new FnError('usage.invalid', `${directory} is ${found ? 'not a directory' : 'not there'}`, {
+    hint: 'Name the directory of a function: "fn deploy <dir>".',
+  });
 }
