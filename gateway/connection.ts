@@ -110,13 +110,10 @@ export class ClientConnection {
     return this.#receiving;
   }
 
-  /** A final reply's head is in the outbox: errors can no longer be told. */
-  replyStarted(): void {
-    this.#replyStarted = true;
-  }
-
-  /** Writes what the outbox holds; false when the client should be given time. */
-  flush(): boolean {
+  /** Writes what the outbox holds; false when the client should be given time. `isReply`: a final reply's head is in it, so
+   *  that from now on errors can no longer be told. */
+  flush(isReply: boolean): boolean {
+    this.#replyStarted = isReply;
     return this.out.flush(this.socket);
   }
 
@@ -152,6 +149,7 @@ export class ClientConnection {
 
   /** The problem, or a reset when a reply has begun: nobody may take half a reply for a whole one. */
   fail(error: FnError): void {
+    this.out.clear();
     if (this.#replyStarted) this.socket.resetAndDestroy();
     else this.reply(problemReply(error, this.#requestId));
   }

@@ -206,7 +206,6 @@ export class Invocation implements Exchange, Waiter, ReplySink {
       this.#frame = this.#head.method === 'HEAD' ? 'none' : 'chunked';
     }
     const connection = this.#frame === 'close' ? 'connection: close\r\n' : this.#client.connectionField;
-    this.#client.replyStarted();
     this.#client.out.text(
       `HTTP/1.1 ${head.status} ${head.reason}\r\n${head.fields}${framing}x-request-id: ${this.#requestId}\r\n` +
         `${this.#instance!.replyFields}x-fn-start: ${this.#start}\r\n` +
@@ -217,7 +216,6 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   onUpgrade(head: ReplyHead): void {
     this.#phase = 'tunnel';
     this.#status = 101;
-    this.#client.replyStarted();
     this.#client.out.text(
       `HTTP/1.1 101 ${head.reason}\r\n${head.fields}connection: Upgrade\r\nupgrade: websocket\r\n` +
         `x-request-id: ${this.#requestId}\r\n${this.#instance!.replyFields}x-fn-start: ${this.#start}\r\n\r\n`,
@@ -240,7 +238,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     const client = this.#client;
     const wasTunnel = this.#phase === 'tunnel';
     if (this.#frame === 'chunked' && !wasTunnel) client.out.text(`0\r\n${trailers}\r\n`);
-    client.flush();
+    client.flush(true);
     const upstream = this.#upstream!;
     const instance = this.#instance!;
     if (this.#clientBlocked) upstream.socket.resume();
@@ -259,7 +257,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
 
   onFlush(): void {
     if (this.#phase !== 'sent' && this.#phase !== 'replying' && this.#phase !== 'tunnel') return;
-    if (!this.#client.flush()) {
+    if (!this.#client.flush(this.#phase !== 'sent')) {
       this.#clientBlocked = true;
       this.#upstream?.socket.pause();
     }
@@ -380,8 +378,9 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   }
 
   #renderHead(deadline: Millis): string {
-    const { method, fields, contentLength, chunked, webSocket, traced } = this.#head;
+    const { method, fields, contentLength, chunked, webSocket, traced, host } = this.#head;
     let head = `${method} ${this.#target} HTTP/1.1\r\n${fields}`;
+    if (host === '') head += `host: ${this.#group.revision.function}\r\n`; // HTTP/1.0 may lack one, 1.1 may not.
     if (contentLength >= 0) head += `content-length: ${contentLength}\r\n`;
     else if (chunked) head += 'transfer-encoding: chunked\r\n';
     if (webSocket) head += 'connection: Upgrade\r\nupgrade: websocket\r\n';

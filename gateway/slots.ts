@@ -203,11 +203,12 @@ export class Group {
     this.#advance();
   }
 
-  /** Whoever can still be served by an instance or by another start keeps waiting; if there is none, all hear why. */
+  /** Whoever can still be served by an instance or by another start keeps waiting; the others hear why not, at once. */
   #startFailed(failure: FnError): void {
     if (this.#instances.length === 0) {
-      if (this.#starting > 0) return;
+      let excess = this.#waiting.size - this.#starting * this.revision.spec.concurrency;
       for (const waiter of this.#waiting.keys()) {
+        if (excess-- <= 0) break;
         this.leave(waiter);
         waiter.refused(failure);
       }

@@ -76,6 +76,6 @@ describe('an invocation', () => {
     client.send('GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n');
     await client.until(/route\.not_found"[^]*\n$/);
     client.send('GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n');
-    await client.until(/"ok"/);
+    expect(await client.until(/"ok"/)).toContain('HTTP/1.1 200 OK');
   });
 });
