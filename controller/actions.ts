@@ -101,7 +101,10 @@ export class Actions implements AsyncDisposable {
   async startFailure(nodes: readonly NodeId[], revision: RevisionId, since: Millis): Promise<Problem | undefined> {
     for (const node of nodes) {
       const job = await this.#queue(node).getJob(tryId(revision, since));
-      if (job?.failedReason) return parseProblem(job.failedReason);
+      if (!job?.failedReason) continue;
+      const problem = parseProblem(job.failedReason);
+      if (problem.code !== 'function.not_found') return problem;
+      await job.remove(); // The node had not heard of the revision yet. The next look tries again.
     }
     return undefined;
   }

@@ -68,6 +68,8 @@ export interface ScaleDecision {
   readonly rule: ScaleRule;
   readonly reason: string;
   readonly inputs: Readonly<Record<string, number | boolean>>;
+  /** How long until the function counts as idle if nothing more comes. */
+  readonly idleAfter: Millis;
   /** To be passed in with the next decision. */
   readonly panic?: Panic;
 }
@@ -80,20 +82,20 @@ interface Wish {
 
 export function autoscale(spec: ScaleSpec, load: Load, state: ScaleState, now: Millis): ScaleDecision {
   const { scale, concurrency } = spec;
-  const inputs = inputsOf(load, state);
+  const facts = { inputs: inputsOf(load, state), idleAfter: Math.max(0, scale.idle - load.idleFor) };
 
   if (!load.reporting) {
     const reason = 'no gateway reports its load, so the count stays';
-    return { ...clamp(scale, { desired: state.alive, rule: 'no-reports', reason }), inputs };
+    return { ...clamp(scale, { desired: state.alive, rule: 'no-reports', reason }), ...facts };
   }
   if (load.idleFor >= scale.idle && load.backlog === 0) {
     const reason = `no invocation for ${formatDuration(scale.idle)} or longer`;
     const rule = scale.min === 0 ? 'scale-to-zero' : 'idle';
-    return { desired: scale.min, rule, reason, inputs };
+    return { desired: scale.min, rule, reason, ...facts };
   }
 
   const target = concurrency * scale.target;
-  const panic = panicOf(Math.ceil(load.panic / target), state, now);
+  const panic = panicOf(instancesFor(load.panic, target), state, now);
   const wishes: Wish[] = [stableWish(load, state, target)];
   if (load.backlog > 0) {
     const reason = `${load.backlog} jobs wait or run, ${concurrency} at once in an instance`;
@@ -114,11 +116,11 @@ export function autoscale(spec: ScaleSpec, load: Load, state: ScaleState, now: M
 
   // The first of the highest wishes names the rule.
   const highest = wishes.reduce((best, wish) => (wish.desired > best.desired ? wish : best));
-  return { ...clamp(scale, highest), inputs, ...(panic && { panic }) };
+  return { ...clamp(scale, highest), ...facts, ...(panic && { panic }) };
 }
 
 function stableWish(load: Load, state: ScaleState, target: number): Wish {
-  const wanted = Math.ceil(load.stable / target);
+  const wanted = instancesFor(load.stable, target);
   const reason = `${round(load.stable)} busy on average over ${formatDuration(STABLE_WINDOW)}, ${round(target)} aimed at in an instance`;
   const ready = Math.max(1, state.ready);
   const lowest = Math.floor(state.ready / MAX_SCALE_DOWN_RATE);
@@ -126,6 +128,11 @@ function stableWish(load: Load, state: ScaleState, target: number): Wish {
     return { desired: lowest, rule: 'scale-down-rate', reason: `${reason}; at most half stops at a time` };
   }
   return { desired: Math.min(wanted, Math.ceil(MAX_SCALE_UP_RATE * ready)), rule: 'concurrency', reason };
+}
+
+/** 700 / 0.7 is 1000.0000000000001 to a computer; that is no reason for one more. */
+function instancesFor(concurrency: number, target: number): number {
+  return Math.ceil(concurrency / target - 1e-9);
 }
 
 /** Panic begins when the short window wants twice what is ready, and ends a stable window after it last did. */

@@ -130,6 +130,7 @@ export class Deployer implements AsyncDisposable {
     try {
       for (;;) {
         for (const { step, text } of news.splice(0)) yield timer.step(step, text);
+        wake = Promise.withResolvers<void>(); // Before the look: what happens meanwhile wakes the wait after it.
         const found = await this.#queue.getJob(id);
         if (found?.finishedOn !== undefined) {
           for (const { step, text } of news.splice(0)) yield timer.step(step, text);
@@ -139,7 +140,6 @@ export class Deployer implements AsyncDisposable {
         }
         if (!found || performance.now() > end)
           throw buildFailed(`it did not end within ${BUILD_WITHIN / 60_000} minutes`);
-        wake = Promise.withResolvers<void>();
         if (news.length === 0) await Promise.race([wake.promise, sleep(POLL_EVERY, signal)]);
       }
     } finally {

@@ -47,8 +47,8 @@ interface Memory {
   panic?: Panic;
   desired?: number;
   written?: { readonly text: string; readonly at: Millis };
-  /** A candidate has no verdict yet: look each second, since a worker's refusal changes nothing in the store. */
-  onTrial?: boolean;
+  /** Monotonic time from which another look may find something to do although nothing is written meanwhile. */
+  lookAt?: Millis | undefined;
   /** The cron triggers last put in place. */
   schedules?: string;
 }
@@ -145,7 +145,7 @@ export class Reconciler implements AsyncDisposable {
       try {
         const reports = Object.values(await redis.hgetall(LOAD_HASH)).map((text) => JSON.parse(text) as LoadReport);
         for (const name of this.#book.record(reports, now)) this.#pending.add(name);
-        for (const [name, memory] of this.#memories) if (memory.onTrial) this.#pending.add(name);
+        for (const [name, memory] of this.#memories) if ((memory.lookAt ?? Infinity) <= now) this.#pending.add(name);
         const dead = this.#book.dead(now);
         if (dead.length > 0) await redis.hdel(LOAD_HASH, ...dead);
         this.#leases.observe(this.view.nodes(), this.view.referredNodes(), now);
@@ -204,7 +204,7 @@ export class Reconciler implements AsyncDisposable {
       now,
     });
     for (const action of actions) await this.#actions.act(name, action, now);
-    memory.onTrial = fn?.candidate !== undefined;
+    memory.lookAt = fn && performance.now() + lookAgainIn(fn, instances, decision, actions);
     if (fn) await this.#syncSchedules(fn, memory);
     if (fn && !actions.some((action) => action.type === 'finish-deletion')) {
       await this.#writeDown(name, decision, actions, memory, now);
@@ -300,6 +300,22 @@ export class Reconciler implements AsyncDisposable {
     memory.written = { text, at: now };
     this.#context.log.info({ fn: name, rule, desired, actions: told }, 'decided');
   }
+}
+
+/** What passes with time only: a verdict or a count that is awaited, a peak or an idle time that is over. */
+function lookAgainIn(
+  fn: FunctionRecord,
+  instances: readonly InstanceRecord[],
+  decision: ScaleDecision | undefined,
+  actions: readonly Action[],
+): Millis {
+  const alive = instances.filter((one) => one.state === 'starting' || one.state === 'ready').length;
+  if (fn.candidate || actions.length > 0) return 0; // The next tick.
+  if (!decision) return Infinity;
+  const unsettled = decision.rule === 'no-reports' ? instances.length > 0 : alive !== decision.desired;
+  if (unsettled) return 0;
+  if (decision.idleAfter === 0) return Infinity;
+  return alive > 1 ? 0 : decision.idleAfter;
 }
 
 /** What happens to revisions and nodes outranks the count in the diary. */

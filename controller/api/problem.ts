@@ -28,8 +28,11 @@ export function problemOf(error: FnError): Problem {
   return shown.toProblem({ component: 'controller' });
 }
 
-/** As toFnError, but knows how Redis shows that it is away. */
+/** As toFnError, but knows how Redis shows that it is away, and a client that went away. */
 export function asFnError(error: unknown): FnError {
+  if (error instanceof Error && error.name === 'AbortError') {
+    return new FnError('request.invalid', 'the client went away', { cause: error });
+  }
   return isRedisAway(error)
     ? new FnError('redis.unavailable', 'Redis does not answer', { cause: error })
     : toFnError(error);

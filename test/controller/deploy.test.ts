@@ -80,6 +80,15 @@ describe('POST /v1/deployments', () => {
     expect(last).toMatchObject({ event: 'error', problem: { code: 'capacity.node_full', detail: 'no room' } });
   });
 
+  it('tries again when the worker has not heard of the revision yet', async () => {
+    builds('early', 'a');
+    let asked = 0;
+    platform.node.outcome = () => (++asked === 1 ? new FnError('function.not_found', 'revision not known') : 'ready');
+    const last = (await deploy(platform)).at(-1);
+    platform.node.outcome = () => 'ready';
+    expect(last).toMatchObject({ event: 'done', revision: 'early-00001' });
+  });
+
   it('ends with the problem of a failed build', async () => {
     platform.build = async () => {
       throw new FnError('build.dependency', 'left-pad: 404', { logs: ['npm error'] });

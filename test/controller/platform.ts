@@ -105,7 +105,7 @@ export async function startPlatform(): Promise<Platform> {
         const progress = (step: string, text: string): Promise<void> => job.updateProgress({ step, text });
         return await platform.build({ upload: job.data.upload, progress });
       } catch (error) {
-        throw new Error(JSON.stringify(toFnError(error).toProblem()));
+        throw new Error(JSON.stringify(toFnError(error).toProblem()), { cause: error });
       }
     },
     { prefix: OWN_PREFIX, connection: patient, concurrency: 10 },

@@ -92,7 +92,7 @@ export class InstanceManager {
     this.#gateways.set(gateway.key, gateway);
     const orphans = this.all.filter(({ owner, record }) => owner === undefined && record.state === 'ready');
     for (const instance of orphans) instance.owner = gateway.key;
-    return orphans.map((instance) => instance.routable());
+    return orphans.map((instance) => this.#routable(instance));
   }
 
   /** A gateway is gone; another, or its successor, takes over. */
@@ -115,14 +115,15 @@ export class InstanceManager {
         retryAfterS: 1,
       });
     }
-    return (await this.#start(record, gateway)).routable();
+    return this.#routable(await this.#start(record, gateway));
   }
 
-  /** Starts what is missing to `count`. Failures are on the instance records. */
+  /** Starts what is missing to `count`. Throws the first failure once all have ended: some leave no instance record. */
   async ensure(revision: RevisionId, count: number): Promise<void> {
     const record = this.#revision(revision);
     const missing = Math.min(count, record.spec.scale.max) - this.#count(revision);
-    await Promise.allSettled(Array.from({ length: Math.max(0, missing) }, () => this.#start(record, undefined)));
+    const starts = Array.from({ length: Math.max(0, missing) }, () => this.#start(record, undefined));
+    for (const start of await Promise.allSettled(starts)) if (start.status === 'rejected') throw start.reason;
   }
 
   /** Two-phase: its gateway stops sending, then it is ended. False when it was busy and `if-idle` was asked. */
@@ -189,6 +190,10 @@ export class InstanceManager {
   async releaseAll(): Promise<void> {
     for (const instance of this.all) instance.sandbox.release();
     await Promise.all([...this.#logs.values()].map((file) => file.flushed()));
+  }
+
+  #routable(instance: Instance): RoutableInstance {
+    return instance.routable(this.#parts.config.gatewayUid);
   }
 
   #revision(id: RevisionId): RevisionRecord {
@@ -354,7 +359,7 @@ export class InstanceManager {
 
   #handTo(instance: Instance, gateway: GatewayLink): void {
     instance.owner = gateway.key;
-    gateway.call('route', { instance: instance.routable() }, CALL_WITHIN).catch(() => {
+    gateway.call('route', { instance: this.#routable(instance) }, CALL_WITHIN).catch(() => {
       if (instance.owner === gateway.key) instance.owner = undefined; // It left; the next one to join takes it.
     });
   }

@@ -2,11 +2,12 @@
  *  the verdict on an attempt comes from settle.ts. Delivery is at least once: a job whose worker died is started again, and
  *  its `x-fn-attempt`, which grows with every start, tells the starts apart.
  *
- *  - Attempts and waits are ours, also for a job added by a program that set none: BullMQ reads them from the job object in
- *    memory when an attempt fails, so they are put there before it starts and the producer's record stays as it was.
+ *  - Attempts, waits and (in our own queues) how long results are kept are ours, also for a job whose producer set none:
+ *    BullMQ reads them from the job object in memory when an attempt ends, so they are put there before it starts and the
+ *    job's record stays as its producer made it.
  *  - A start that never reached the function is moved to the delayed jobs, which costs no attempt.
  *  - A lock that could not be renewed aborts the request, and the settling of a job without its lock is refused by Redis.
- *  - Jobs this node's dead worker held are taken back at once (TAKE_BACK), those of another node when their lock runs out. */
+ *  - Jobs this node's dead worker held are taken back at once (take-back.ts), those of another node when their lock runs out. */
 
 import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
@@ -17,6 +18,7 @@ import type { Metrics } from '../../core/metrics.ts';
 import type { Millis } from '../../core/units.ts';
 import type { Deliverer, Delivery } from './deliver.ts';
 import { type Attempt, type Reply, settle } from './settle.ts';
+import { takeBack } from './take-back.ts';
 
 /** A worker that cannot renew its locks for so long has lost its jobs. */
 const LOCK: Millis = 30_000;
@@ -55,20 +57,6 @@ export interface ConsumerDeps {
   readonly opened: Set<string>;
 }
 
-/** Marks jobs that a dead worker of this node holds as stalled, so that the first check of the new one takes them back.
- *  KEYS: active list, stalled set, stalled-check key. ARGV: job key prefix, owner. Returns how many. */
-const TAKE_BACK = `
-local taken = 0
-for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
-  if redis.call('HGET', ARGV[1] .. id, 'pb') == ARGV[2] then
-    redis.call('DEL', ARGV[1] .. id .. ':lock')
-    redis.call('SADD', KEYS[2], id)
-    taken = taken + 1
-  end
-end
-if taken > 0 then redis.call('DEL', KEYS[3]) end
-return taken`;
-
 export class Consumer implements AsyncDisposable {
   readonly #source: Source;
   readonly #deps: ConsumerDeps;
@@ -80,7 +68,6 @@ export class Consumer implements AsyncDisposable {
   private constructor(source: Source, deps: ConsumerDeps) {
     this.#source = source;
     this.#deps = deps;
-    const { keep } = source;
     this.#worker = new Worker<unknown>(source.queue, (job, token, signal) => this.#process(job, token, signal), {
       prefix: source.prefix,
       connection: deps.redis,
@@ -92,10 +79,6 @@ export class Consumer implements AsyncDisposable {
       maxStalledCount: MAX_STALLED,
       runRetryDelay: 1000,
       settings: { backoffStrategy: (_attempts, _type, error) => (error instanceof RetryError ? error.after : 1000) },
-      ...(keep && {
-        removeOnComplete: { age: keep.ageS, count: keep.count },
-        removeOnFail: { age: keep.ageS, count: keep.count },
-      }),
     });
     this.#worker.on('error', (error) => deps.log.debug({ queue: source.queue, err: error }, 'job queue'));
     this.#worker.on('lockRenewalFailed', (ids) => {
@@ -106,8 +89,7 @@ export class Consumer implements AsyncDisposable {
   static async open(source: Source, deps: ConsumerDeps): Promise<Consumer> {
     const key = `${source.prefix}:${source.queue}`;
     if (!deps.opened.has(key)) {
-      const keys = [`${key}:active`, `${key}:stalled`, `${key}:stalled-check`];
-      await deps.redis.eval(TAKE_BACK, keys.length, ...keys, `${key}:`, deps.owner);
+      await takeBack(deps.redis, { prefix: source.prefix, name: source.queue }, deps.owner);
       deps.opened.add(key);
     }
     return new Consumer(source, deps);
@@ -140,6 +122,8 @@ export class Consumer implements AsyncDisposable {
     const attempts = source.attempts(job);
     job.opts.attempts = attempts;
     job.opts.backoff = { type: 'fn' };
+    if (source.keep)
+      job.opts.removeOnComplete = job.opts.removeOnFail = { age: source.keep.ageS, count: source.keep.count };
 
     let delivered;
     try {
