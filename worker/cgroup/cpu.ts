@@ -1,6 +1,7 @@
 /** Cpu: a quota per period, a weight for when cpus are short, and the account of what was used and withheld. */
 
 import { join } from 'node:path';
+import type { AccountFiles } from '../../core/account.ts';
 import type { Micros, MilliCpu } from '../../core/units.ts';
 import { control, field, OpenFile } from './file.ts';
 
@@ -15,6 +16,7 @@ export interface Cpu extends Disposable {
   setQuota(cpu: MilliCpu): void;
   setWeight(weight: number): void;
   stats(): CpuStats;
+  accountFiles(): Pick<AccountFiles, 'cpu' | 'throttled'>;
 }
 
 /** The kernel's default, and what OCI runtimes write. */
@@ -25,13 +27,22 @@ const quotaUs = (cpu: MilliCpu): number => Math.max(1000, Math.round((cpu * PERI
 /** Two controllers, often mounted together: `cpu` limits, `cpuacct` counts. */
 export class CpuV1 implements Cpu {
   readonly #dir: string;
+  readonly #usagePath: string;
   readonly #usage: OpenFile;
   readonly #stat: OpenFile;
 
   constructor(cpuDir: string, cpuacctDir: string) {
     this.#dir = cpuDir;
-    this.#usage = new OpenFile(join(cpuacctDir, 'cpuacct.usage'));
+    this.#usagePath = join(cpuacctDir, 'cpuacct.usage');
+    this.#usage = new OpenFile(this.#usagePath);
     this.#stat = new OpenFile(join(cpuDir, 'cpu.stat'));
+  }
+
+  accountFiles(): Pick<AccountFiles, 'cpu' | 'throttled'> {
+    return {
+      cpu: { path: this.#usagePath, perMicro: 1000 },
+      throttled: { path: join(this.#dir, 'cpu.stat'), field: 'throttled_time', perMicro: 1000 },
+    };
   }
 
   setQuota(cpu: MilliCpu): void {
@@ -68,6 +79,14 @@ export class CpuV2 implements Cpu {
   constructor(dir: string) {
     this.#dir = dir;
     this.#stat = new OpenFile(join(dir, 'cpu.stat'));
+  }
+
+  accountFiles(): Pick<AccountFiles, 'cpu' | 'throttled'> {
+    const path = join(this.#dir, 'cpu.stat');
+    return {
+      cpu: { path, field: 'usage_usec', perMicro: 1 },
+      throttled: { path, field: 'throttled_usec', perMicro: 1 },
+    };
   }
 
   setQuota(cpu: MilliCpu): void {

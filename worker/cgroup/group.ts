@@ -3,6 +3,7 @@
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { AccountFiles } from '../../core/account.ts';
 import { sleep } from '../../core/clock.ts';
 import { FnError } from '../../core/errors.ts';
 import type { Millis } from '../../core/units.ts';
@@ -69,6 +70,11 @@ export class Group implements Cgroup {
 
   stats(): CgroupStats {
     return { ...this.#parts.cpu.stats(), ...this.#parts.memory.stats(), ...this.#parts.pids.stats() };
+  }
+
+  accountFiles(owner: number): AccountFiles {
+    const memoryPeak = this.#parts.memory.peakFile(owner);
+    return { ...this.#parts.cpu.accountFiles(), ...(memoryPeak && { memoryPeak }) };
   }
 
   resetPeak(): boolean {

@@ -1,6 +1,8 @@
 /** Memory: a hard limit without swap, what happens when it is reached, use and peak. */
 
+import { chownSync } from 'node:fs';
 import { join } from 'node:path';
+import type { AccountFiles } from '../../core/account.ts';
 import type { Bytes } from '../../core/units.ts';
 import { codeOf, control, controlIfPresent, field, OpenFile } from './file.ts';
 
@@ -14,6 +16,8 @@ export interface Memory extends Disposable {
   setLimit(bytes: Bytes): void;
   stats(): MemoryStats;
   resetPeak(): boolean;
+  /** The file with the peak, which `owner` may reset from now on; undefined where the kernel keeps none. */
+  peakFile(owner: number): AccountFiles['memoryPeak'];
 }
 
 /** `memory.memsw` limits memory and swap together, so swap is off when both limits are equal. `memory.failcnt` then stays 0
@@ -58,6 +62,12 @@ export class MemoryV1 implements Memory {
   resetPeak(): boolean {
     this.#peak.write('0');
     return true;
+  }
+
+  peakFile(owner: number): AccountFiles['memoryPeak'] {
+    const path = join(this.#dir, 'memory.max_usage_in_bytes');
+    chownSync(path, owner, owner);
+    return { path, reset: '0' };
   }
 
   [Symbol.dispose](): void {
@@ -108,6 +118,14 @@ export class MemoryV2 implements Memory {
       this.#canReset = false;
     }
     return this.#canReset;
+  }
+
+  peakFile(owner: number): AccountFiles['memoryPeak'] {
+    if (this.#readPeak() === undefined) return undefined;
+    const path = join(this.#dir, 'memory.peak');
+    if (!this.resetPeak()) return { path };
+    chownSync(path, owner, owner);
+    return { path, reset: 'reset' };
   }
 
   [Symbol.dispose](): void {

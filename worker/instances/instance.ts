@@ -1,6 +1,7 @@
 /** One instance: a sandbox that runs a revision. Keeps its record, its owner and its last log lines; InstanceManager decides
  *  what happens to it. `starting → ready → draining → stopped | failed`. */
 
+import type { AccountFiles } from '../../core/account.ts';
 import type { RoutableInstance } from '../../core/control.ts';
 import type { InstanceId } from '../../core/ids.ts';
 import type { LogFile, LogLine } from '../../core/logs.ts';
@@ -30,6 +31,7 @@ export class Instance {
   /** An invocation broke on it: its end is not a crash loop. */
   broke = false;
   #record: InstanceRecord;
+  #account: AccountFiles | undefined;
   readonly #tail: string[] = [];
 
   constructor(record: InstanceRecord, revision: RevisionRecord, sandbox: Sandbox<InstanceOwner>, log: LogFile) {
@@ -68,10 +70,12 @@ export class Instance {
     return this.#record;
   }
 
-  routable(): RoutableInstance {
+  /** @param gatewayUid may reset the peak of its memory. */
+  routable(gatewayUid: number): RoutableInstance {
     const { id, function: name, revision, start = { kind: 'cold', ms: 0 } } = this.#record;
     const { concurrency } = this.revision.spec;
-    return { id, function: name, revision, socket: this.sandbox.socket, concurrency, start };
+    this.#account ??= this.sandbox.cgroup.accountFiles(gatewayUid);
+    return { id, function: name, revision, socket: this.sandbox.socket, concurrency, start, account: this.#account };
   }
 
   #logLine(line: PipeLine, from: LogLine['from']): LogLine {
