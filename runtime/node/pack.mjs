@@ -4,9 +4,8 @@
  *  of a declaration, no top-level name twice. Anything else is an error. */
 
 import { readFileSync } from 'node:fs';
-import { dirname, posix } from 'node:path';
+import { dirname, join, posix } from 'node:path';
 
-const DIRECTORY = import.meta.dirname;
 const ENTRY = 'bootstrap.mjs';
 /** Imported when needed. */
 const LAZY = ['syntax.mjs', 'typescript.mjs', 'warm.mjs'];
@@ -15,26 +14,32 @@ const BLOCK_COMMENT = /^[ \t]*\/\*\*(?:(?!\*\/)[^])*\*\/[ \t]*\n/gm;
 const LINE_COMMENT = /^[ \t]*\/\/.*\n/gm;
 const DECLARATION = /^(?:export )?(?:async )?(?:function\*?|class|const|let) (\w+|\{[^}]*\})/gm;
 
-/** What belongs into /opt/fn, by path. @returns {Map<string, string>} */
-export function packedRuntime() {
+/** What belongs into /opt/fn, by path.
+ *  @param {string} [directory] where the modules are @returns {Map<string, string>} */
+export function packedRuntime(directory = import.meta.dirname) {
+  /** @param {string} path */
+  const bare = (path) => {
+    const source = readFileSync(join(directory, path), 'utf8');
+    return source.replaceAll(BLOCK_COMMENT, '').replaceAll(LINE_COMMENT, '').trimStart();
+  };
   /** @type {Map<string, string>} */
   const names = new Map();
-  const parts = inOrder(ENTRY).map((path) => joinable(path, names));
+  const parts = inOrder(ENTRY, bare).map((path) => joinable(path, bare(path), names));
   return new Map([[ENTRY, parts.join('\n')], ...LAZY.map((path) => /** @type {const} */ ([path, bare(path)]))]);
 }
 
 /** A module and those it imports, each after what it needs.
- *  @param {string} path @param {Set<string>} [seen] @returns {string[]} */
-function inOrder(path, seen = new Set()) {
+ *  @param {string} path @param {(path: string) => string} source @param {Set<string>} [seen] @returns {string[]} */
+function inOrder(path, source, seen = new Set()) {
   if (seen.has(path)) return [];
   seen.add(path);
-  const needed = [...bare(path).matchAll(IMPORT)].map(([, target = '']) => posix.join(dirname(path), target));
-  return [...needed.flatMap((one) => inOrder(one, seen)), path];
+  const needed = [...source(path).matchAll(IMPORT)].map(([, target = '']) => posix.join(dirname(path), target));
+  return [...needed.flatMap((one) => inOrder(one, source, seen)), path];
 }
 
-/** @param {string} path @param {Map<string, string>} names where each top-level name so far comes from */
-function joinable(path, names) {
-  const code = bare(path).replaceAll(IMPORT, '');
+/** @param {string} path @param {string} source @param {Map<string, string>} names where each top-level name is from */
+function joinable(path, source, names) {
+  const code = source.replaceAll(IMPORT, '');
   for (const [, declared = ''] of code.matchAll(DECLARATION)) {
     for (const name of declared
       .replaceAll(/[{}\s]/g, '')
@@ -48,10 +53,4 @@ function joinable(path, names) {
   const joined = code.replaceAll(/^export /gm, '');
   if (/^(import|export)\b/m.test(joined)) throw new Error(`${path} has an import or export that cannot be joined`);
   return joined;
-}
-
-/** @param {string} path */
-function bare(path) {
-  const source = readFileSync(`${DIRECTORY}/${path}`, 'utf8');
-  return source.replaceAll(BLOCK_COMMENT, '').replaceAll(LINE_COMMENT, '').trimStart();
 }
