@@ -2,6 +2,7 @@
  *  Read once at start by each process; nothing else reads process.env. */
 
 import { createHash } from 'node:crypto';
+import { isIPv4 } from 'node:net';
 import { homedir, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { FnError } from './errors.ts';
@@ -54,6 +55,12 @@ export const SETTINGS = {
     min: 0,
     max: 4_000_000_000,
     help: 'First host uid of the sandboxes, 65536 for each; derived from FN_HOME by default',
+  },
+  dns: {
+    env: 'FN_DNS',
+    kind: 'text',
+    default: '',
+    help: "IPv4 address of the DNS server for functions; the machine's own by default",
   },
   maxInstances: {
     env: 'FN_MAX_INSTANCES',
@@ -118,6 +125,14 @@ export const SETTINGS = {
     min: 100,
     max: 600_000,
     help: 'How long an instance may take to become ready, ms',
+  },
+  buildTimeout: {
+    env: 'FN_BUILD_TIMEOUT_MS',
+    kind: 'int',
+    default: 300_000,
+    min: 1000,
+    max: 3_600_000,
+    help: 'How long npm may take to install the dependencies of a function, ms',
   },
   logLimit: {
     env: 'FN_LOG_LIMIT',
@@ -208,6 +223,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   if (!/^[\w./@+-]{1,88}$/.test(home)) {
     throw invalid(SETTINGS.home, `must be a path of at most 88 letters, digits, and ./_@+-, not "${home}"`);
   }
+  if (values.dns && !isIPv4(values.dns)) throw invalid(SETTINGS.dns, `must be an IPv4 address, not "${values.dns}"`);
   if (!['auto', 'crun', 'runc'].includes(values.driver)) throw invalid(SETTINGS.driver, 'must be auto, crun or runc');
   const hash = createHash('sha256').update(home).digest();
   const node = values.node || hostname();

@@ -108,6 +108,12 @@ export const ERRORS = {
     'This machine lacks something fn needs',
     'Install or enable what the detail names.',
   ),
+  'network.unavailable': kind(
+    503,
+    'system',
+    'This machine cannot give functions a network',
+    'Install or enable what the detail names, or set network.egress to none in fn.yaml.',
+  ),
   'package.invalid': kind(
     422,
     'user',
@@ -141,6 +147,7 @@ export const ERRORS = {
     'There is no fn.yaml here',
     'Make one with "fn init <dir>", or name the function\'s directory: "fn deploy <dir>".',
   ),
+  'storage.full': kind(507, 'system', 'The disk is full', 'Free space where FN_HOME lies: "fn rm" what is not needed.'),
   'usage.invalid': kind(400, 'user', 'The command is not valid', 'See "fn help".'),
   'server.unreachable': kind(
     503,

@@ -35,25 +35,54 @@ export async function writeLayer(
   entries: readonly LayerEntry[],
   signal?: AbortSignal,
 ): Promise<Layer> {
-  for (const entry of entries) check(entry);
-  const complete = withParents(entries);
+  // A file of this name in a layer means: delete what lies below (image-spec, layer.md).
+  const whiteout = entries.find(({ path }) => posix.basename(path).startsWith('.wh.'));
+  if (whiteout) {
+    const why = 'names that start with ".wh." have a meaning of their own in images';
+    throw new FnError('package.invalid', `"${whiteout.path}": ${why}`);
+  }
   await using blob = await BlobWriter.open(images);
-  const archive = pack();
-  const filling = fill(archive, complete, signal).catch((error: unknown) => {
-    archive.destroy(error as Error);
-    throw error;
-  });
-  const ends = await Promise.allSettled([filling, drain(archive, blob)]);
-  signal?.throwIfAborted();
-  const errors = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason as Error] : []));
-  if (errors[0]) throw errors.find(isCause) ?? errors[0];
+  for await (const chunk of packEntries(entries, signal)) await blob.write(chunk);
   const { digest, size } = await blob.commit();
   return { digest, size, diffId: digest, kind };
 }
 
-/** When one end fails the other only hears that the archive was destroyed. */
-function isCause(error: Error): boolean {
-  return error instanceof FnError || (error as NodeJS.ErrnoException).syscall !== undefined;
+/** The bytes of the archive, in large pieces. */
+export async function* packEntries(
+  entries: readonly LayerEntry[],
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for (const entry of entries) check(entry);
+  const archive = pack();
+  let failure: unknown;
+  const filling = fill(archive, withParents(entries), signal).catch((error: unknown) => {
+    failure = error;
+    archive.destroy(error as Error);
+  });
+  try {
+    yield* inLargePieces(archive as AsyncIterable<Uint8Array>);
+  } catch (error) {
+    await filling;
+    throw failure ?? error; // The archive only knows that it was destroyed.
+  } finally {
+    archive.destroy();
+    await filling;
+  }
+}
+
+/** Headers come as pieces of 512 bytes. */
+async function* inLargePieces(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  let gathered: Uint8Array[] = [];
+  let size: Bytes = 0;
+  for await (const chunk of chunks) {
+    gathered.push(chunk);
+    size += chunk.byteLength;
+    if (size < BUFFERED) continue;
+    yield gathered.length === 1 ? chunk : Buffer.concat(gathered);
+    gathered = [];
+    size = 0;
+  }
+  if (size > 0) yield Buffer.concat(gathered);
 }
 
 /** Sorted by name, with every directory above an entry, each once. */
@@ -80,13 +109,6 @@ function check(entry: LayerEntry): void {
   const { path } = entry;
   if (posix.normalize(path) !== path || path.startsWith('/') || path.startsWith('..') || path.includes('\0')) {
     throw new FnError('package.invalid', `"${path}" is not a path a layer can hold`);
-  }
-  // A file of this name in a layer means: delete what lies below (image-spec, layer.md).
-  if (posix.basename(path).startsWith('.wh.')) {
-    throw new FnError(
-      'package.invalid',
-      `"${path}": names that start with ".wh." have a meaning of their own in images`,
-    );
   }
   if (entry.type === 'symlink' && !linkStaysInside(path, entry.target)) {
     throw new FnError('package.invalid', `the link "${path}" leads outside, to "${entry.target}"`);
@@ -142,22 +164,4 @@ async function stream(archive: Pack, header: Header, { file, size }: { file: str
     if ((cause as NodeJS.ErrnoException).syscall !== undefined) throw cause;
     throw new FnError('package.invalid', `"${header.name}" changed while it was read`, { cause });
   }
-}
-
-/** Headers come as pieces of 512 bytes: gathered before they are hashed and written. */
-async function drain(archive: Pack, blob: BlobWriter): Promise<void> {
-  let gathered: Uint8Array[] = [];
-  let size = 0;
-  const flush = async (): Promise<void> => {
-    if (size === 0) return;
-    await blob.write(gathered.length === 1 && gathered[0] ? gathered[0] : Buffer.concat(gathered));
-    gathered = [];
-    size = 0;
-  };
-  for await (const chunk of archive as AsyncIterable<Uint8Array>) {
-    gathered.push(chunk);
-    size += chunk.byteLength;
-    if (size >= BUFFERED) await flush();
-  }
-  await flush();
 }
