@@ -9,5 +9,5 @@ test('every dependency has a line that says what it replaces, and no line is lef
   const listed = [...(await read('docs/decisions/001-dependencies.md')).matchAll(/^\| `([^`]+)`/gm)].map(
     (row) => row[1],
   );
-  expect(listed.toSorted()).toEqual(wanted.toSorted());
+  expect(new Set(listed)).toEqual(new Set(wanted));
 });

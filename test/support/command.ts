@@ -1,0 +1,38 @@
+/** Runs the fn command as a person would, and tells how it ended. */
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+
+export const FN = fileURLToPath(new URL('../../fn', import.meta.url));
+
+export interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface CommandOptions {
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly input?: string | Uint8Array;
+  /** Another program than ./fn, such as a link to it. */
+  readonly program?: string;
+}
+
+export async function fn(
+  args: readonly string[],
+  { cwd, env, input, program = FN }: CommandOptions = {},
+): Promise<Outcome> {
+  const child = spawn(program, args, {
+    ...(cwd !== undefined && { cwd }),
+    env: { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', ...env },
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+  });
+  child.stdin?.end(input);
+  let [stdout, stderr] = ['', ''];
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, stdout, stderr };
+}
