@@ -1,8 +1,16 @@
 /** One platform per FN_HOME. The lock file names its holder by pid and start time, since pids are used again: a lock whose
- *  holder is gone, after a crash or a reboot, is taken over. */
+ *  holder is gone, after a crash or a reboot, is taken over. Reading and taking are one step: a socket with an abstract name
+ *  guards it, which the kernel lets one process have at a time and takes back when that process dies. */
 
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { sleep } from '../../core/clock.ts';
 import { FnError } from '../../core/errors.ts';
+import type { Millis } from '../../core/units.ts';
+
+const GUARD_WITHIN: Millis = 5000;
 
 interface Holder {
   readonly pid: number;
@@ -12,27 +20,16 @@ interface Holder {
 
 /** @throws FnError server.running naming the holder. Disposing releases the lock. */
 export async function takeLock(path: string): Promise<AsyncDisposable> {
-  const started = (await startOf(process.pid)) ?? ''; // Without /proc: a lock that nobody holds.
-  const mine = JSON.stringify({ pid: process.pid, started } satisfies Holder);
-  const temporary = `${path}.${process.pid}`;
-  await writeFile(temporary, mine, { mode: 0o644 });
-  try {
-    // A second round follows each stale lock; more than a few mean that something else keeps writing here.
-    for (let attempt = 0; attempt < 5; attempt++) {
-      if (await linked(temporary, path)) {
-        return { [Symbol.asyncDispose]: () => release(path, mine) };
-      }
-      const found = await readFile(path, 'utf8').catch(() => '');
-      const holder = parseHolder(found);
-      if (holder && (await startOf(holder.pid)) === holder.started) {
-        throw new FnError('server.running', `pid ${holder.pid} holds ${path}`, { data: { pid: holder.pid } });
-      }
-      await removeStale(path, found, `${temporary}.stale`);
-    }
-    throw new FnError('server.running', `${path} is being taken by someone else`);
-  } finally {
-    await rm(temporary, { force: true });
+  await using _ = await guard(path);
+  const holder = await lockHolder(path);
+  if (holder !== undefined) {
+    throw new FnError('server.running', `pid ${holder} holds ${path}`, { data: { pid: holder } });
   }
+  const started = (await startOf(process.pid)) ?? ''; // Without /proc: a lock that nobody holds.
+  const temporary = `${path}.${process.pid}`;
+  await writeFile(temporary, JSON.stringify({ pid: process.pid, started } satisfies Holder), { mode: 0o644 });
+  await rename(temporary, path); // Whole or not at all, also for those who only look.
+  return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
 }
 
 /** Who runs the platform of this lock, if anyone does. */
@@ -41,27 +38,20 @@ export async function lockHolder(path: string): Promise<number | undefined> {
   return holder && (await startOf(holder.pid)) === holder.started ? holder.pid : undefined;
 }
 
-async function linked(from: string, to: string): Promise<boolean> {
-  try {
-    await link(from, to);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
+async function guard(path: string): Promise<AsyncDisposable> {
+  const name = `\0fn-lock-${createHash('sha256').update(path).digest('hex').slice(0, 32)}`;
+  const end = performance.now() + GUARD_WITHIN;
+  for (;;) {
+    const server = createServer();
+    try {
+      server.listen(name);
+      await once(server, 'listening');
+      return server;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || performance.now() > end) throw error;
+      await sleep(10);
+    }
   }
-}
-
-/** Moves the lock away and looks at what was moved: when two find the same stale lock, the slower one must not remove the
- *  fresh lock of the faster. */
-async function removeStale(path: string, expected: string, aside: string): Promise<void> {
-  await rename(path, aside).catch(() => {}); // Someone else was faster.
-  const moved = await readFile(aside, 'utf8').catch(() => expected);
-  if (moved !== expected) await linked(aside, path);
-  await rm(aside, { force: true });
-}
-
-async function release(path: string, mine: string): Promise<void> {
-  if ((await readFile(path, 'utf8').catch(() => '')) === mine) await rm(path, { force: true });
 }
 
 function parseHolder(text: string): Holder | undefined {

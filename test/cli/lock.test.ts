@@ -62,6 +62,7 @@ test('of many that find a stale lock one takes it', async () => {
   await writeFile(path, '{"pid":1,"started":"another-boot/1"}');
   const source = `
     const { takeLock } = await import(${JSON.stringify(new URL('../../cli/server/lock.ts', import.meta.url).href)});
+    setInterval(() => {}, 1000); // It holds what it took for as long as it lives.
     process.send('loaded');
     process.once('message', async () => {
       await takeLock(${JSON.stringify(path)}).then(() => process.send('taken'), (error) => process.send(error.code));
