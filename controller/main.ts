@@ -8,6 +8,7 @@ import { createApi } from './api/app.ts';
 import { listen } from './api/server.ts';
 import { Deployer } from './deploy.ts';
 import { Reconciler } from './reconcile.ts';
+import { sweepUploads } from './uploads.ts';
 
 export interface Controller extends Service {
   /** The port the API listens on; another than configured when that was 0. */
@@ -17,6 +18,7 @@ export interface Controller extends Service {
 export async function startController(context: ServiceContext): Promise<Controller> {
   const { config } = context;
   const access = await ensureContext(config);
+  await sweepUploads(config.paths.uploads, Date.now());
   await using stack = new AsyncDisposableStack();
   const reconciler = stack.use(await Reconciler.open(context));
   const deployer = stack.use(new Deployer(context, access, reconciler.view));

@@ -3,14 +3,16 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { FnError } from '../core/errors.ts';
-import { formatBytes, type Bytes } from '../core/units.ts';
+import { type Bytes, formatBytes, type Millis } from '../core/units.ts';
 
 export const UPLOAD_LIMIT: Bytes = 512 * 2 ** 20;
+
+const LEFT_AFTER: Millis = 3_600_000;
 
 export interface Upload extends AsyncDisposable {
   readonly sha256: string;
@@ -66,6 +68,15 @@ export async function receiveUpload(
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
+  }
+}
+
+/** Removes what a controller that was killed left behind; what a build may still read is younger. */
+export async function sweepUploads(directory: string, now: Millis): Promise<void> {
+  for (const name of await readdir(directory).catch(() => [])) {
+    const path = join(directory, name);
+    const found = await stat(path).catch(() => undefined);
+    if (found && now - found.mtimeMs > LEFT_AFTER) await rm(path, { force: true });
   }
 }
 

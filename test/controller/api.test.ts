@@ -1,10 +1,11 @@
-import { createServer } from 'node:http';
+import { createServer, request } from 'node:http';
 import { once } from 'node:events';
-import { stat, writeFile } from 'node:fs/promises';
+import { readdir, stat, utimes, writeFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { listen } from '../../controller/api/server.ts';
-import { receiveUpload, UPLOAD_LIMIT } from '../../controller/uploads.ts';
+import { receiveUpload, sweepUploads, UPLOAD_LIMIT } from '../../controller/uploads.ts';
 import { ensureContext, readContext } from '../../core/context.ts';
 import type { FunctionName } from '../../core/ids.ts';
 import { LogFile } from '../../core/logs.ts';
@@ -83,10 +84,7 @@ describe('errors', () => {
   });
 
   it('refuses a package over the limit by its announced length', async () => {
-    const response = await platform.fetch('/v1/functions', { method: 'POST' });
-    expect(response.status).toBe(404);
     const { controller } = platform;
-    const { request } = await import('node:http');
     const outgoing = request({
       port: controller.apiPort,
       method: 'POST',
@@ -113,6 +111,16 @@ describe('errors', () => {
     const upload = receiveUpload(directory, endless, new AbortController().signal);
     await expect(upload).rejects.toMatchObject({ code: 'body.too_large' });
     expect(sent).toBeLessThanOrEqual(UPLOAD_LIMIT + 4 * chunk.length);
+  });
+
+  it('sweeps uploads that a killed controller left', async () => {
+    const directory = platform.redis.config.paths.uploads;
+    await writeFile(join(directory, 'old'), '');
+    await writeFile(join(directory, 'new'), '');
+    await utimes(join(directory, 'old'), 1, 1);
+    await sweepUploads(directory, Date.now());
+    expect(await readdir(directory)).toEqual(['new']);
+    await sweepUploads(join(directory, 'missing'), Date.now());
   });
 
   it('names the variable when the port is taken', async () => {

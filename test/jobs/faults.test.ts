@@ -28,7 +28,7 @@ async function allDone(node: TestNode, name: string, ids: readonly string[]): Pr
     expect(counts).toMatchObject({ failed: 0, wait: 0, active: 0, delayed: 0 });
     expect(counts.completed).toBeGreaterThanOrEqual(ids.length);
   }, 60_000);
-  for (const id of ids) expect(await (await queue.getJob(id))?.getState()).toBe('completed');
+  for (const id of ids) expect(await queue.getJobState(id)).toBe('completed');
 }
 
 it('loses no accepted job when Redis is killed and restarted under load', { timeout: 90_000 }, async () => {

@@ -4,7 +4,7 @@ import type { FunctionName } from '../../core/ids.ts';
 import { ASYNC_ACTIVE_SET, OWN_PREFIX } from '../../core/queues.ts';
 import { syncSchedules } from '../../controller/schedules.ts';
 import { eventually } from '../support/eventually.ts';
-import { startNode, type TestNode } from './node.ts';
+import { jobIn, startNode, type TestNode } from './node.ts';
 
 let node: TestNode;
 beforeAll(async () => {
@@ -12,8 +12,8 @@ beforeAll(async () => {
 });
 afterAll(() => node[Symbol.asyncDispose]());
 
-const problemIn = (job: { failedReason?: string } | undefined): Record<string, unknown> =>
-  JSON.parse(job?.failedReason ?? '{}') as Record<string, unknown>;
+const problemIn = (job: { failedReason?: string }): Record<string, unknown> =>
+  JSON.parse(job.failedReason ?? '{}') as Record<string, unknown>;
 
 describe('a queue trigger', () => {
   it('posts the data of an ordinary BullMQ job and keeps the answer as its result', async () => {
@@ -21,12 +21,8 @@ describe('a queue trigger', () => {
     node.gateway.answer = () => ({ headers: { 'content-type': 'application/json' }, body: '{"a":2}' });
     const queue = node.userQueue('texts');
     const { id = '' } = await queue.add('count', { text: 'a a' });
-    const job = await eventually(async () => {
-      const found = await queue.getJob(id);
-      expect(await found?.getState()).toBe('completed');
-      return found;
-    });
-    expect(job?.returnvalue).toEqual({ a: 2 });
+    const job = await jobIn(queue, id, 'completed');
+    expect(job.returnvalue).toEqual({ a: 2 });
     const call = node.gateway.calls.find((one) => one.headers['x-fn-queue'] === 'texts');
     expect(call).toMatchObject({
       method: 'POST',
@@ -49,12 +45,8 @@ describe('a queue trigger', () => {
     node.gateway.answer = () => ({ status: 500, body: 'boom' });
     const queue = node.userQueue('hard');
     const { id = '' } = await queue.add('job', 1);
-    const job = await eventually(async () => {
-      const found = await queue.getJob(id);
-      expect(await found?.getState()).toBe('failed');
-      return found;
-    });
-    expect(job?.attemptsMade).toBe(3);
+    const job = await jobIn(queue, id, 'failed');
+    expect(job.attemptsMade).toBe(3);
     expect(problemIn(job)).toMatchObject({ code: 'function.error', data: { status: 500, body: 'boom' } });
     const attempts = node.gateway.calls.filter((call) => call.url === '/function/stubborn/');
     expect(attempts.map((call) => call.headers['x-fn-attempt'])).toEqual(['1', '2', '3']);
@@ -65,12 +57,8 @@ describe('a queue trigger', () => {
     node.gateway.answer = () => ({ status: 422, body: 'no' });
     const queue = node.userQueue('refused');
     const { id = '' } = await queue.add('job', {});
-    const job = await eventually(async () => {
-      const found = await queue.getJob(id);
-      expect(await found?.getState()).toBe('failed');
-      return found;
-    });
-    expect(job?.attemptsMade).toBe(1);
+    const job = await jobIn(queue, id, 'failed');
+    expect(job.attemptsMade).toBe(1);
   });
 
   it('puts off a job while all instances are busy, without spending an attempt', async () => {
@@ -83,11 +71,7 @@ describe('a queue trigger', () => {
         : { body: 'done' };
     const queue = node.userQueue('busy');
     const { id = '' } = await queue.add('job', {});
-    const job = await eventually(async () => {
-      const found = await queue.getJob(id);
-      expect(await found?.getState()).toBe('completed');
-      return found;
-    });
+    const job = await jobIn(queue, id, 'completed');
     expect(job).toMatchObject({ attemptsMade: 1, returnvalue: 'done' });
   });
 
@@ -96,11 +80,8 @@ describe('a queue trigger', () => {
     node.gateway.answer = () => ({ body: 'x'.repeat(5000) });
     const queue = node.userQueue('verbose');
     const { id = '' } = await queue.add('job', {});
-    await eventually(async () => {
-      const job = await queue.getJob(id);
-      expect(await job?.getState()).toBe('failed');
-      expect(problemIn(job)).toMatchObject({ code: 'body.too_large' });
-    });
+    const job = await jobIn(queue, id, 'failed');
+    expect(problemIn(job)).toMatchObject({ code: 'body.too_large' });
   });
 
   it('tries again after half an answer', async () => {
@@ -109,11 +90,8 @@ describe('a queue trigger', () => {
     node.gateway.answer = () => (++calls === 1 ? { half: true } : { body: 'whole' });
     const queue = node.userQueue('halves');
     const { id = '' } = await queue.add('job', {});
-    await eventually(async () => {
-      const job = await queue.getJob(id);
-      expect(await job?.getState()).toBe('completed');
-      expect(job).toMatchObject({ attemptsMade: 2, returnvalue: 'whole' });
-    });
+    const job = await jobIn(queue, id, 'completed');
+    expect(job).toMatchObject({ attemptsMade: 2, returnvalue: 'whole' });
   });
 
   it('follows a deploy that moves the trigger to another queue', async () => {
@@ -122,7 +100,7 @@ describe('a queue trigger', () => {
     node.gateway.answer = () => ({ body: 'moved' });
     const queue = node.userQueue('after');
     const { id = '' } = await queue.add('job', {});
-    await eventually(async () => expect(await (await queue.getJob(id))?.getState()).toBe('completed'));
+    expect(await jobIn(queue, id, 'completed')).toBeDefined();
   });
 
   it('sends names and ids that a header cannot hold as something it can', async () => {
@@ -130,7 +108,7 @@ describe('a queue trigger', () => {
     node.gateway.answer = () => ({});
     const queue = node.userQueue('odd');
     await queue.add('größe\n', {}, { jobId: 'ein Auftrag' });
-    await eventually(async () => expect(await (await queue.getJob('ein Auftrag'))?.getState()).toBe('completed'));
+    expect(await jobIn(queue, 'ein Auftrag', 'completed')).toBeDefined();
     const call = node.gateway.calls.find((one) => one.url === '/function/odd/');
     expect(call?.headers).toMatchObject({
       'x-fn-job-name': 'gr%C3%B6%C3%9Fe%0A',
@@ -151,12 +129,8 @@ describe('an asynchronous invocation', () => {
       base64: true,
     });
     const queue = node.asyncQueue('later');
-    const job = await eventually(async () => {
-      const found = await queue.getJob('later.1');
-      expect(await found?.getState()).toBe('completed');
-      return found;
-    });
-    expect(job?.returnvalue).toMatchObject({
+    const job = await jobIn(queue, 'later.1', 'completed');
+    expect(job.returnvalue).toMatchObject({
       status: 201,
       headers: { 'x-colour': 'red' },
       body: Buffer.from([0xff, 0x00]).toString('base64'),
@@ -175,12 +149,9 @@ describe('an asynchronous invocation', () => {
     node.gateway.answer = () => ({ status: 503, headers: { 'retry-after': '600' } });
     await node.submit('patient', 'patient.1');
     const queue = node.asyncQueue('patient');
-    await eventually(async () => {
-      const job = await queue.getJob('patient.1');
-      expect(await job?.getState()).toBe('delayed');
-      expect(job?.delay).toBe(600_000);
-      expect(problemIn(job)).toMatchObject({ data: { status: 503 } });
-    });
+    const job = await jobIn(queue, 'patient.1', 'delayed');
+    expect(job.delay).toBe(600_000);
+    expect(problemIn(job)).toMatchObject({ data: { status: 503 } });
   });
 
   it('waits for a gateway that is away and is then delivered', async () => {
@@ -188,14 +159,11 @@ describe('an asynchronous invocation', () => {
     await node.gateway[Symbol.asyncDispose]();
     await node.submit('outage', 'outage.1');
     const queue = node.asyncQueue('outage');
-    await eventually(async () => expect(await (await queue.getJob('outage.1'))?.getState()).toBe('active'));
+    expect(await jobIn(queue, 'outage.1', 'active')).toBeDefined();
     node.gateway.answer = () => ({ body: 'back' });
     await node.gateway.start();
-    await eventually(async () => {
-      const job = await queue.getJob('outage.1');
-      expect(await job?.getState()).toBe('completed');
-      expect(job?.attemptsMade).toBe(1);
-    });
+    const job = await jobIn(queue, 'outage.1', 'completed');
+    expect(job.attemptsMade).toBe(1);
   });
 
   it('waits for its function to be deployed', async () => {
@@ -203,7 +171,7 @@ describe('an asynchronous invocation', () => {
     await node.submit('future', 'future.1');
     await node.deploy({ name: 'future' });
     const queue = node.asyncQueue('future');
-    await eventually(async () => expect(await (await queue.getJob('future.1'))?.getState()).toBe('completed'));
+    expect(await jobIn(queue, 'future.1', 'completed')).toBeDefined();
   });
 
   it('is found although its message was missed', async () => {
@@ -212,7 +180,7 @@ describe('an asynchronous invocation', () => {
     const queue = node.asyncQueue('quiet');
     await node.context.redis.sadd(ASYNC_ACTIVE_SET, 'quiet');
     await queue.add('invoke', { method: 'POST', path: '/', headers: {} }, { jobId: 'quiet.1' });
-    await eventually(async () => expect(await (await queue.getJob('quiet.1'))?.getState()).toBe('completed'));
+    expect(await jobIn(queue, 'quiet.1', 'completed')).toBeDefined();
   });
 });
 
@@ -249,7 +217,7 @@ describe('a lost lock', () => {
     await node.context.redis.set(lock, 'another worker');
     await call.gone; // The lock is renewed every few seconds; its loss then ends the request.
     const queue = node.asyncQueue('stolen');
-    expect(await (await queue.getJob('stolen.1'))?.getState()).toBe('active');
+    expect(await queue.getJobState('stolen.1')).toBe('active');
     expect(await node.context.redis.get(lock)).toBe('another worker');
     await node.context.redis.del(lock);
   });

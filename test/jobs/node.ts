@@ -3,7 +3,8 @@
 import { once } from 'node:events';
 import { mkdir, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
-import { Queue } from 'bullmq';
+import { type Job, Queue } from 'bullmq';
+import { expect } from 'vitest';
 import type { FunctionName } from '../../core/ids.ts';
 import { revisionId } from '../../core/ids.ts';
 import { silentLog } from '../../core/log.ts';
@@ -23,6 +24,7 @@ import { type FunctionSpecInput, specSchema } from '../../core/spec.ts';
 import { RedisStore } from '../../core/store/redis.ts';
 import { Snapshot } from '../../core/store/snapshot.ts';
 import { type Jobs, startJobs } from '../../worker/jobs/main.ts';
+import { eventually } from '../support/eventually.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
 export interface Call {
@@ -90,6 +92,16 @@ async function read(request: IncomingMessage, gone: Promise<void>): Promise<Call
   for await (const chunk of request) chunks.push(chunk as Buffer);
   const { method = '', url = '', headers } = request;
   return { method, url, headers, body: Buffer.concat(chunks).toString('utf8'), gone };
+}
+
+/** The job once it is in that state. The state first: a job read before may be older. */
+export function jobIn(queue: Queue, id: string, state: string): Promise<Job> {
+  return eventually(async () => {
+    expect(await queue.getJobState(id)).toBe(state);
+    const job = (await queue.getJob(id)) as Job | undefined;
+    if (!job) throw new Error(`${id} is gone`);
+    return job;
+  });
 }
 
 export interface TestNode extends AsyncDisposable {

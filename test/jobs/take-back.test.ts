@@ -30,6 +30,9 @@ it("starts again at once what this node's dead consumer held, and leaves another
   const done: string[] = [];
   await takeBack(redis, { prefix: OWN_PREFIX, name: 'q' }, 'node-a');
   void consume('node-a', done).run();
-  await eventually(() => expect(done).toEqual(['mine']));
-  expect(await queue.getActiveCount()).toBe(1);
+  await eventually(async () => {
+    expect(done).toEqual(['mine']);
+    expect(await queue.getCompletedCount()).toBe(1);
+    expect(await queue.getActiveCount()).toBe(1);
+  });
 });

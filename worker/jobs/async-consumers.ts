@@ -17,13 +17,15 @@ import { Consumer, type ConsumerDeps } from './consumer.ts';
 import type { LiveFunctions } from './functions.ts';
 import { asyncSource } from './sources.ts';
 
-/** Open at once; each takes a connection to Redis. */
-const LIMIT = 200;
-const LOOK_EVERY: Millis = 5000;
-const LOOK_AT_ALL_EVERY: Millis = 60_000;
-const CLOSE_AFTER: Millis = 60_000;
-/** A delayed job due within this time needs its consumer now. */
-const DUE_WITHIN: Millis = 2 * LOOK_EVERY;
+export interface AsyncLimits {
+  /** Consumers open at once; each takes a connection to Redis. */
+  readonly open: number;
+  readonly lookEvery: Millis;
+  readonly lookAtAllEvery: Millis;
+  readonly closeAfter: Millis;
+}
+
+const LIMITS: AsyncLimits = { open: 200, lookEvery: 5000, lookAtAllEvery: 60_000, closeAfter: 60_000 };
 
 /** Takes a function out of the set if its queue is empty. KEYS: set, wait, active, prioritized, delayed. ARGV: function.
  *  Returns 1 when the queue is empty. */
@@ -46,6 +48,9 @@ export class AsyncConsumers implements AsyncDisposable {
   readonly #redis: Redis;
   readonly #functions: LiveFunctions;
   readonly #deps: ConsumerDeps;
+  readonly #limits: AsyncLimits;
+  /** A delayed job due within this time needs its consumer now. */
+  readonly #dueWithin: Millis;
   readonly #subscriber: Redis;
   readonly #open = new Map<FunctionName, Entry>();
   readonly #closing = new Set<Promise<void>>();
@@ -54,7 +59,9 @@ export class AsyncConsumers implements AsyncDisposable {
   #wake = Promise.withResolvers<void>();
 
   /** @param redis fail-fast, for the looks. */
-  constructor(config: Config, redis: Redis, functions: LiveFunctions, deps: ConsumerDeps) {
+  constructor(config: Config, redis: Redis, functions: LiveFunctions, deps: ConsumerDeps, limits = LIMITS) {
+    this.#limits = limits;
+    this.#dueWithin = 2 * limits.lookEvery;
     this.#config = config;
     this.#redis = redis;
     this.#functions = functions;
@@ -93,11 +100,11 @@ export class AsyncConsumers implements AsyncDisposable {
         const all = now >= allAt;
         await this.#openDue(all);
         await this.#closeIdle(now);
-        if (all) allAt = now + LOOK_AT_ALL_EVERY;
+        if (all) allAt = now + this.#limits.lookAtAllEvery;
       } catch (error) {
         this.#deps.log.debug({ err: error }, 'look at async queues'); // Redis is away; consumers reconnect by themselves.
       }
-      await Promise.race([this.#wake.promise, sleep(LOOK_EVERY, this.#ending.signal).catch(() => {})]);
+      await Promise.race([this.#wake.promise, sleep(this.#limits.lookEvery, this.#ending.signal).catch(() => {})]);
     }
   }
 
@@ -109,7 +116,7 @@ export class AsyncConsumers implements AsyncDisposable {
       this.#redis,
       names.map((name) => ({ prefix: OWN_PREFIX, name: asyncQueue(name) })),
     );
-    const soon = Date.now() + DUE_WITHIN;
+    const soon = Date.now() + this.#dueWithin;
     for (const [index, name] of names.entries()) {
       const depth = depths[index];
       if (!depth) continue;
@@ -131,14 +138,16 @@ export class AsyncConsumers implements AsyncDisposable {
         this.#close(name);
         continue;
       }
-      if (consumer.idleFor(now) < CLOSE_AFTER || now - entry.openedAt < CLOSE_AFTER) {
+      if (consumer.idleFor(now) < this.#limits.closeAfter || now - entry.openedAt < this.#limits.closeAfter) {
         entry.retired = false;
         continue;
       }
       const [depth] = await queueDepths(this.#redis, [{ prefix: OWN_PREFIX, name: asyncQueue(name) }]);
       if (!depth || depth.waiting + depth.active > 0) continue;
       if (depth.delayed > 0) {
-        if ((depth.nextDelayedAt ?? 0) > Date.now() + DUE_WITHIN) this.#close(name);
+        if ((depth.nextDelayedAt ?? 0) <= Date.now() + this.#dueWithin) continue;
+        await this.#redis.sadd(ASYNC_ACTIVE_SET, name);
+        this.#close(name);
       } else if (entry.retired) {
         this.#close(name);
       } else {
@@ -155,8 +164,8 @@ export class AsyncConsumers implements AsyncDisposable {
 
   #ensure(name: FunctionName): void {
     if (this.#ending.signal.aborted || this.#open.has(name) || !this.#functions.spec(name)) return;
-    if (this.#open.size >= LIMIT && !this.#makeRoom()) {
-      this.#deps.log.warn({ fn: name, limit: LIMIT }, 'too many async queues at once'); // A later look opens it.
+    if (this.#open.size >= this.#limits.open && !this.#makeRoom()) {
+      this.#deps.log.warn({ fn: name, limit: this.#limits.open }, 'too many async queues at once'); // A later look opens it.
       return;
     }
     const source = asyncSource(name, this.#config, () => this.#functions.spec(name));

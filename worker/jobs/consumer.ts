@@ -61,7 +61,7 @@ export class Consumer implements AsyncDisposable {
   readonly #source: Source;
   readonly #deps: ConsumerDeps;
   readonly #worker: Worker<unknown>;
-  readonly #ending = new AbortController();
+  #ending = false;
   #running = 0;
   #lastActive: Millis = performance.now();
 
@@ -103,14 +103,15 @@ export class Consumer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = this.#worker.close();
     await Promise.race([closed, sleep(FINISH_WITHIN)]);
-    this.#ending.abort(new Error('the worker is ending'));
+    this.#ending = true;
+    this.#worker.cancelAllJobs('the worker is ending');
     await Promise.race([closed, sleep(CLOSE_WITHIN)]); // Redis may be away; the locks then run out.
   }
 
-  async #process(job: Job<unknown>, token: string | undefined, lost: AbortSignal | undefined): Promise<unknown> {
+  async #process(job: Job<unknown>, token: string | undefined, signal: AbortSignal | undefined): Promise<unknown> {
     this.#running++;
     try {
-      return await this.#attempt(job, token, AbortSignal.any([this.#ending.signal, ...(lost ? [lost] : [])]));
+      return await this.#attempt(job, token, signal ?? new AbortController().signal);
     } finally {
       this.#running--;
       this.#lastActive = performance.now();
@@ -129,7 +130,7 @@ export class Consumer implements AsyncDisposable {
     try {
       delivered = await this.#deps.deliverer.deliver(source.request(job), signal);
     } catch (error) {
-      if (this.#ending.signal.aborted) return await putBack(job, 0, token);
+      if (this.#ending) return await putBack(job, 0, token);
       throw error; // The lock is lost: whoever has it settles the job, and we cannot.
     }
     const now = Date.now();

@@ -48,46 +48,54 @@ export class Deliverer implements Disposable {
 
   #once(delivery: Delivery, signal: AbortSignal): Promise<Outcome> {
     const { method, path, headers, body, deadline, resultLimit } = delivery;
-    const timeout = AbortSignal.timeout(deadline);
-    return new Promise((resolve) => {
-      const fail = (error: NodeJS.ErrnoException): void => {
-        if (REFUSED.includes(error.code ?? '')) return resolve({ kind: 'unreachable' });
-        const known = timeout.aborted
-          ? new FnError('function.timeout', `no answer within ${formatDuration(deadline)}`)
-          : new FnError('process.down', `the connection to the gateway broke (${error.code ?? error.message})`);
-        resolve({ kind: 'failed', problem: known.toProblem({ component: 'worker' }) });
-      };
-      const outgoing = request(
-        {
-          socketPath: this.#socketPath,
-          agent: this.#agent,
-          method,
-          path,
-          headers: { ...headers, host: 'fn.internal', 'content-length': body.length },
-          signal: AbortSignal.any([signal, timeout]),
-        },
-        (incoming) => {
-          const chunks: Buffer[] = [];
-          let size = 0;
-          incoming.on('data', (chunk: Buffer) => {
-            size += chunk.length;
-            if (size > resultLimit) {
-              resolve({ kind: 'reply', reply: tooLarge(resultLimit) });
-              incoming.destroy();
-            } else chunks.push(chunk);
+    const { promise, resolve } = Promise.withResolvers<Outcome>();
+    let late = false;
+    const fail = (error: NodeJS.ErrnoException): void => {
+      if (REFUSED.includes(error.code ?? '')) return resolve({ kind: 'unreachable' });
+      const known = late
+        ? new FnError('function.timeout', `no answer within ${formatDuration(deadline)}`)
+        : new FnError('process.down', `the connection to the gateway broke (${error.code ?? error.message})`);
+      resolve({ kind: 'failed', problem: known.toProblem({ component: 'worker' }) });
+    };
+    const outgoing = request(
+      {
+        socketPath: this.#socketPath,
+        agent: this.#agent,
+        method,
+        path,
+        headers: { ...headers, host: 'fn.internal', 'content-length': body.length },
+      },
+      (incoming) => {
+        const chunks: Buffer[] = [];
+        let size = 0;
+        incoming.on('data', (chunk: Buffer) => {
+          size += chunk.length;
+          if (size > resultLimit) {
+            resolve({ kind: 'reply', reply: tooLarge(resultLimit) });
+            incoming.destroy();
+          } else chunks.push(chunk);
+        });
+        incoming.on('end', () => {
+          const status = incoming.statusCode ?? 0;
+          resolve({
+            kind: 'reply',
+            reply: { status, headers: flatten(incoming.headers), body: Buffer.concat(chunks) },
           });
-          incoming.on('end', () => {
-            const status = incoming.statusCode ?? 0;
-            resolve({
-              kind: 'reply',
-              reply: { status, headers: flatten(incoming.headers), body: Buffer.concat(chunks) },
-            });
-          });
-          incoming.on('error', fail);
-        },
-      );
-      outgoing.on('error', fail);
-      outgoing.end(body);
+        });
+        incoming.on('error', fail);
+      },
+    );
+    outgoing.on('error', fail);
+    const cancel = (): void => void outgoing.destroy(new Error('cancelled'));
+    const timer = setTimeout(() => {
+      late = true;
+      cancel();
+    }, deadline);
+    signal.addEventListener('abort', cancel, { once: true });
+    outgoing.end(body);
+    return promise.finally(() => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', cancel);
     });
   }
 }
