@@ -17,6 +17,8 @@ export interface UnpackedImage {
   readonly rootfs: string;
   /** Mounted tree of everything below /task. */
   readonly task: string;
+  /** Variables the image asks for. */
+  readonly env: Readonly<Record<string, string>>;
 }
 
 const FLAGS = MS_RDONLY | MS_NOSUID | MS_NODEV;
@@ -70,7 +72,7 @@ export class Images {
 
   async #prepare(image: Digest): Promise<UnpackedImage> {
     const { images, layers: layersDirectory, tasks } = this.#config.paths;
-    const { layers } = await readManifest(images, image);
+    const { layers, config } = await readManifest(images, image);
     const directories = await Promise.all(
       layers.map(async (layer) => {
         const directory = join(layersDirectory, nameOf(layer.digest));
@@ -93,6 +95,12 @@ export class Images {
       // The last layer of an image is the topmost; overlayfs names the topmost first.
       mount('overlay', task, 'overlay', FLAGS, `lowerdir=${upper.toReversed().join(':')}`);
     }
-    return { rootfs: base.directory, task };
+    return { rootfs: base.directory, task, env: environmentOf(config.config?.Env ?? []) };
   }
+}
+
+/** Of `NAME=value` lines, those that are about the function. The sandbox has a PATH of its own. */
+function environmentOf(lines: readonly string[]): Record<string, string> {
+  const pairs = lines.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)] as const);
+  return Object.fromEntries(pairs.filter(([name]) => name !== 'PATH' && name !== ''));
 }

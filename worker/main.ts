@@ -64,7 +64,6 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   const records = new RecordWriter(store);
   const demand = poolDemand(images, pool, log);
   const snapshot = await Snapshot.open(store, ['function', 'revision'], {
-    onChange: () => demand(snapshot),
     onError: (error) => log.debug({ err: error }, 'snapshot'),
   });
   const manager = new InstanceManager({
@@ -81,6 +80,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   });
 
   log.info(await adoptOrRemove(host, manager, pool), 'leftovers of earlier workers');
+  snapshot.subscribe(() => demand(snapshot));
   demand(snapshot);
   const control = await serveControl(config, manager, metrics);
   const nodeJobs = consumeNodeJobs(config, manager, log);

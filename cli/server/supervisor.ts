@@ -5,6 +5,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../core/clock.ts';
 import type { Config } from '../../core/config.ts';
@@ -113,6 +114,8 @@ export class Supervisor {
       await this.#noticed(name, 'finishing …', process.end(END_WITHIN));
       this.#reporter.done(name, 'stopped');
     }
+    // The gateway may not: it has no right to write where the sockets are.
+    if (this.#lock) await rm(this.#given.paths.gatewaySocket, { force: true });
     await this.#lock?.[Symbol.asyncDispose]();
   }
 

@@ -13,7 +13,7 @@ import { LogFile } from '../../core/logs.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { EndReason, InstanceRecord, RevisionRecord } from '../../core/records.ts';
 import type { Millis } from '../../core/units.ts';
-import type { Images } from '../images.ts';
+import type { Images, UnpackedImage } from '../images.ts';
 import type { Pool } from '../pool.ts';
 import { TimeoutError } from '../sandbox/ask.ts';
 import { PIDS_LIMIT } from '../sandbox/profile.ts';
@@ -70,6 +70,8 @@ export class InstanceManager {
   readonly #beginning = new Map<RevisionId, number>();
   readonly #gateways = new Map<symbol, GatewayLink>();
   readonly #logs = new Map<FunctionName, LogFile>();
+  /** What instances left is being removed. */
+  readonly #cleaning = new Set<Promise<void>>();
 
   constructor(parts: ManagerParts) {
     this.#parts = parts;
@@ -184,6 +186,7 @@ export class InstanceManager {
 
   async endAll(reason: EndReason): Promise<void> {
     await Promise.all(this.all.map((instance) => this.stop(instance.id, 'drain', reason)));
+    await Promise.all(this.#cleaning);
     await Promise.all([...this.#logs.values()].map((file) => file.flushed()));
   }
 
@@ -244,7 +247,7 @@ export class InstanceManager {
       uncount();
       if (!warm) this.#write(record);
       void sandbox.ended.then((end) => this.#ended(instance, end));
-      await this.#load(instance, image.task, began);
+      await this.#load(instance, image, began);
       this.#ready(instance, warm ? 'claimed' : 'cold', performance.now() - began, gateway);
       return instance;
     } catch (error) {
@@ -261,12 +264,12 @@ export class InstanceManager {
   }
 
   /** The claim: limits, code, handler. */
-  async #load(instance: Instance, task: string, began: number): Promise<void> {
+  async #load(instance: Instance, image: UnpackedImage, began: number): Promise<void> {
     const { revision, sandbox } = instance;
     const { spec } = revision;
     const { startTimeout } = this.#parts.config;
     try {
-      sandbox.mountTask(task);
+      sandbox.mountTask(image.task);
       sandbox.cgroup.setLimits({ memory: spec.memory, cpu: spec.cpu, pids: PIDS_LIMIT });
       const reply = await sandbox.claim(
         {
@@ -274,7 +277,7 @@ export class InstanceManager {
           revision: revision.id,
           instance: instance.id,
           handler: spec.handler,
-          env: spec.env,
+          env: { ...image.env, ...spec.env },
           timeoutMs: spec.timeout,
           memoryBytes: spec.memory,
         },
@@ -392,10 +395,20 @@ export class InstanceManager {
     }
     metrics.counter('fn_instance_ends_total').inc({ reason });
     log.info({ fn: record.function, instance: record.id, reason, ...how }, 'instance ended');
+    const cleaning = this.#clean(instance);
+    this.#cleaning.add(cleaning);
+    await cleaning;
+    this.#cleaning.delete(cleaning);
+  }
+
+  async #clean(instance: Instance): Promise<void> {
     try {
       await instance.sandbox[Symbol.asyncDispose]();
     } catch (error) {
-      log.warn({ err: error, sandbox: instance.sandbox.id }, 'leftovers of an instance; the sweep tries again');
+      this.#parts.log.warn(
+        { err: error, sandbox: instance.sandbox.id },
+        'leftovers of an instance; the sweep tries again',
+      );
     }
   }
 

@@ -28,7 +28,7 @@ export function ask(
       'content-type': 'application/json',
       'content-length': Buffer.byteLength(json),
     };
-    const deadline = AbortSignal.timeout(timeout);
+    const deadline = AbortSignal.timeout(Math.ceil(timeout));
     const call = request({
       socketPath,
       method,

@@ -4,7 +4,7 @@
 
 import { spawn } from 'node:child_process';
 import { closeSync, constants as files, openSync, readFileSync, readSync } from 'node:fs';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { CLAIM_PATH, type ClaimRequest } from '../../core/control.ts';
@@ -130,7 +130,10 @@ export class Sandbox<Owner> implements AsyncDisposable {
       const log = join(directory, 'log');
       makeFifo(log, 0o600);
       logFd = openSync(log, files.O_RDWR | files.O_NONBLOCK);
-      listenFd = listenUnix(socketPath(config, id), BACKLOG);
+      const socket = socketPath(config, id);
+      listenFd = listenUnix(socket, BACKLOG);
+      await chown(socket, 0, config.gatewayUid); // Who may connect: root and the gateway.
+      await chmod(socket, 0o660);
       const pid = await driver.start({ id, bundle: directory, logFd, listenFd });
       const state: SandboxState<Owner> = { id, class: wanted, slot, pid, pidStart: startTimeOf(pid) ?? '' };
       await writeState(config, state);
