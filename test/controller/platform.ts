@@ -1,7 +1,6 @@
 /** A controller on a real Redis, beside a fake builder and a fake node: BullMQ workers that answer as the real ones do and
  *  write the records the real ones write, without images or containers. */
 
-import { rm } from 'node:fs/promises';
 import { Worker } from 'bullmq';
 import { type Controller, startController } from '../../controller/main.ts';
 import { readContext } from '../../core/context.ts';
@@ -26,7 +25,7 @@ import {
   OWN_PREFIX,
 } from '../../core/queues.ts';
 import type { EndReason, InstanceRecord, LoadReport } from '../../core/records.ts';
-import { connectRedis } from '../../core/redis.ts';
+import { connectRedis, waitForRedis } from '../../core/redis.ts';
 import type { ServiceContext } from '../../core/service.ts';
 import { type FunctionSpecInput, specSchema } from '../../core/spec.ts';
 import { RedisStore } from '../../core/store/redis.ts';
@@ -65,14 +64,31 @@ export function contextOf(redis: TestRedis): ServiceContext {
 }
 
 export async function startPlatform(): Promise<Platform> {
-  const redis = await startRedis({ FN_API_PORT: '0', FN_NODE: 'n1' });
+  await using stack = new AsyncDisposableStack();
+  const redis = stack.use(await startRedis({ FN_API_PORT: '0', FN_NODE: 'n1' }));
   const context = contextOf(redis);
-  await context.redis.ping().catch(() => new Promise((resolve) => context.redis.once('ready', resolve)));
-  const controller = await startController(context);
-  const node = await FakeNode.start(context, 'n1' as NodeId);
+  stack.defer(() => context.redis.disconnect());
+  await waitForRedis(context.redis, 10_000);
+  const patient = stack.adopt(connectRedis(redis.config, 'patient'), (connection) => connection.disconnect());
+  const node = stack.use(await FakeNode.start(context, 'n1' as NodeId));
+  const controller = stack.adopt(await startController(context), (one) => one.end('stop'));
   const token = (await readContext(redis.config.home))?.token ?? '';
-  const patient = connectRedis(redis.config, 'patient');
+  const builder = new Worker<BuildJob, BuildResult>(
+    BUILD_QUEUE,
+    async (job) => {
+      try {
+        const progress = (step: string, text: string): Promise<void> => job.updateProgress({ step, text });
+        return await platform.build({ upload: job.data.upload, progress });
+      } catch (error) {
+        throw new Error(JSON.stringify(toFnError(error).toProblem()), { cause: error });
+      }
+    },
+    { prefix: OWN_PREFIX, connection: patient, concurrency: 10 },
+  );
+  builder.on('error', () => {});
+  stack.adopt(builder, (one) => one.close(true));
 
+  const owned = stack.move();
   const platform: Platform = {
     redis,
     context,
@@ -88,29 +104,8 @@ export async function startPlatform(): Promise<Platform> {
         ...init,
         headers: { authorization: `Bearer ${token}`, ...(init.headers as Record<string, string> | undefined) },
       }),
-    async [Symbol.asyncDispose]() {
-      await controller.end('stop');
-      await builder.close(true);
-      await node[Symbol.asyncDispose]();
-      patient.disconnect();
-      context.redis.disconnect();
-      await redis[Symbol.asyncDispose]();
-      await rm(redis.config.home, { recursive: true, force: true });
-    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
-  const builder = new Worker<BuildJob, BuildResult>(
-    BUILD_QUEUE,
-    async (job) => {
-      try {
-        const progress = (step: string, text: string): Promise<void> => job.updateProgress({ step, text });
-        return await platform.build({ upload: job.data.upload, progress });
-      } catch (error) {
-        throw new Error(JSON.stringify(toFnError(error).toProblem()), { cause: error });
-      }
-    },
-    { prefix: OWN_PREFIX, connection: patient, concurrency: 10 },
-  );
-  builder.on('error', () => {});
   return platform;
 }
 

@@ -119,7 +119,7 @@ export interface TestNode extends AsyncDisposable {
 }
 
 export async function startNode(env: Record<string, string> = {}): Promise<TestNode> {
-  const stack = new AsyncDisposableStack();
+  await using stack = new AsyncDisposableStack();
   const redis = stack.use(await startRedis({ FN_NODE: 'n1', ...env }));
   const connection = stack.adopt(connectRedis(redis.config, 'failFast'), (one) => one.disconnect());
   await waitForRedis(connection, 10_000);
@@ -133,6 +133,7 @@ export async function startNode(env: Record<string, string> = {}): Promise<TestN
   const queues = stack.use(new AsyncDisposableStack());
   const remember = <Q extends Queue>(queue: Q): Q => queues.adopt(queue, (one) => one.close());
   let revisions = 0;
+  const owned = stack.move();
   return {
     redis,
     context,
@@ -160,6 +161,6 @@ export async function startNode(env: Record<string, string> = {}): Promise<TestN
       await connection.publish(ASYNC_CHANNEL, name);
       await queue.close();
     },
-    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
