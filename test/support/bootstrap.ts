@@ -10,7 +10,7 @@ import { Client, type Dispatcher } from 'undici';
 import { CLAIM_PATH, LISTEN_FD } from '../../core/control.ts';
 import { closeFd, listenUnix } from '../../worker/native.ts';
 
-const BOOTSTRAP = join(import.meta.dirname, '../../runtime/node/bootstrap.mjs');
+const RUNTIME = join(import.meta.dirname, '../../runtime/node');
 
 export interface Reply {
   readonly status: number;
@@ -33,6 +33,8 @@ export interface BootstrapOptions {
   readonly handler?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly flags?: readonly string[];
+  /** Directory of another bootstrap.mjs than ours. */
+  readonly runtime?: string;
   readonly memoryBytes?: number;
   readonly timeoutMs?: number;
 }
@@ -55,16 +57,20 @@ export class Bootstrap implements AsyncDisposable {
     this.#home = home;
     this.socket = join(home, 'fn.sock');
     const fd = listenUnix(this.socket, 64);
-    this.process = spawn(process.execPath, [...(options.flags ?? []), BOOTSTRAP], {
-      env: { FN_SANDBOX: '1', FN_TASK: options.directory ?? join(home, 'task') },
-      stdio: ['ignore', 'pipe', 'pipe', fd],
-    });
+    this.process = spawn(
+      process.execPath,
+      [...(options.flags ?? []), join(options.runtime ?? RUNTIME, 'bootstrap.mjs')],
+      {
+        env: { FN_SANDBOX: '1', FN_TASK: options.directory ?? join(home, 'task') },
+        stdio: ['ignore', 'pipe', 'pipe', fd],
+      },
+    );
     closeFd(fd);
     if (LISTEN_FD !== 3) throw new Error('the order of stdio above assumes fd 3');
     this.process.stdout?.on('data', (chunk: Buffer) => (this.stdout += chunk.toString()));
     this.process.stderr?.on('data', (chunk: Buffer) => (this.stderr += chunk.toString()));
     this.ended = once(this.process, 'close').then(([code, signal]) => (code ?? signal) as number | string);
-    this.client = new Client('http://hello.localhost', { socketPath: this.socket, pipelining: 1 });
+    this.client = this.connect().client;
   }
 
   static async start(options: BootstrapOptions): Promise<Bootstrap> {
@@ -95,6 +101,12 @@ export class Bootstrap implements AsyncDisposable {
   /** A request whose reply is read by the caller, as it arrives. */
   open(path: string, options: RequestOptions & { signal?: AbortSignal } = {}): Promise<Dispatcher.ResponseData> {
     return this.client.request({ method: 'GET', path, ...options });
+  }
+
+  /** A second connection. */
+  connect(): { readonly client: Client } & AsyncDisposable {
+    const client = new Client('http://hello.localhost', { socketPath: this.socket, pipelining: 1 });
+    return { client, [Symbol.asyncDispose]: () => client.destroy() };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
