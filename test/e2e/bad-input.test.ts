@@ -31,7 +31,7 @@ test.each([
     'the runtime does not exist',
     { 'fn.yaml': 'name: a\nruntime: cobol', 'index.js': '' },
     'spec.invalid',
-    /cobol.*node/s,
+    /one of node.*cobol/s,
   ],
   [
     'the handler file does not exist',
@@ -110,7 +110,7 @@ export default async (request) => {
   if (pathname === '/late') await new Promise((resolve) => setTimeout(resolve, 5000));
   if (pathname === '/half') return new Response(new ReadableStream({
     start(controller) { controller.enqueue('x'.repeat(1000)); },
-    pull() { process.kill(process.pid, 'SIGKILL'); },
+    pull() { return new Promise(() => setTimeout(() => process.kill(process.pid, 'SIGKILL'), 200)); },
   }));
   return new Response('fine');
 };`;

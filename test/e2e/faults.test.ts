@@ -15,7 +15,7 @@ beforeAll(async () => {
     'index.js': 'export default async (request) => new Response(await request.text())',
   });
   await platform.deployFiles({
-    'fn.yaml': 'name: work\nscale: { max: 4 }',
+    'fn.yaml': 'name: work\nhandler: index.handler\nscale: { max: 4 }',
     'index.js': 'exports.handler = async ({ n }) => ({ n, square: n * n })',
     'package.json': '{"type":"commonjs"}',
   });
@@ -102,7 +102,11 @@ test('a killed worker: warm calls go on, its instances are adopted', async () =>
   });
   expect(probe.failed).toEqual([]);
   const after = new Map((await platform.instances('echo')).map(({ id, pid }) => [id, pid]));
-  for (const { id, pid } of before) expect(after.get(id)).toBe(pid);
+  const { instances } = await platform.api.get<{ instances: { id: string }[] }>('/v1/functions/echo');
+  for (const { id, pid } of before) {
+    const record = JSON.stringify(instances.find((one) => one.id === id));
+    expect(after.get(id), record).toBe(pid);
+  }
 });
 
 test('a killed controller: warm calls go on', async () => {

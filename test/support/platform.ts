@@ -101,7 +101,7 @@ export async function startPlatform(env: Readonly<Record<string, string>> = {}):
     async submit(path, body) {
       const response = await platform.call(path, {
         method: 'POST',
-        headers: { 'content-type': 'application/json' },
+        headers: { 'content-type': 'application/vnd.fn.event+json' }, // The body is the event itself.
         body: JSON.stringify(body),
       });
       if (response.status !== 202) throw new Error(`${response.status} ${await response.text()}`);

@@ -28,6 +28,8 @@ export class Instance {
   owner: symbol | undefined;
   /** Why the platform is ending it, when it is. */
   intent: EndReason | undefined;
+  /** Not ready yet: its end is the answer to whoever started it. */
+  loading = true;
   /** An invocation broke on it: its end is not a crash loop. */
   broke = false;
   #record: InstanceRecord;

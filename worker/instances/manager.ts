@@ -18,7 +18,7 @@ import type { Pool } from '../pool.ts';
 import { TimeoutError } from '../sandbox/ask.ts';
 import { PIDS_LIMIT } from '../sandbox/profile.ts';
 import { Sandbox, type SandboxEnd, type SandboxHost } from '../sandbox/sandbox.ts';
-import { SHORT_LIFE, type StartBackoff } from './backoff.ts';
+import type { StartBackoff } from './backoff.ts';
 import { classifyEnd, endProblem } from './ends.ts';
 import { Instance, type InstanceOwner } from './instance.ts';
 import type { RecordWriter } from './record-writer.ts';
@@ -168,6 +168,7 @@ export class InstanceManager {
   /** Takes over an instance of an earlier worker. */
   adopt(sandbox: Sandbox<InstanceOwner>, { record, revision }: InstanceOwner): void {
     const instance = new Instance({ ...record, state: 'ready' }, revision, sandbox, this.log(record.function));
+    instance.loading = false;
     this.#instances.set(instance.id, instance);
     this.#write(instance.record);
     void sandbox.ended.then((end) => this.#ended(instance, end));
@@ -332,16 +333,17 @@ export class InstanceManager {
         });
       }
     }
-    instance.change({ end: { at: Date.now(), reason: instance.intent ?? 'load-error', problem: problem.toProblem() } });
     instance.intent ??= 'load-error';
-    if (sandbox.over) this.#write(instance.change({ state: 'failed' }));
-    else await sandbox.stop(0);
+    await sandbox.stop(0);
+    const { reason } = await instance.over;
+    this.#write(instance.change({ state: 'failed', end: { at: Date.now(), reason, problem: problem.toProblem() } }));
     return problem;
   }
 
   #ready(instance: Instance, kind: 'claimed' | 'cold', ms: Millis, gateway: symbol | undefined): void {
     const { log, metrics, backoff } = this.#parts;
     backoff.started(instance.revision.id);
+    instance.loading = false;
     const record = instance.change({ state: 'ready', readyAt: Date.now(), start: { kind, ms: Number(ms.toFixed(2)) } });
     if (gateway && this.#gateways.has(gateway)) instance.owner = gateway;
     else {
@@ -381,17 +383,13 @@ export class InstanceManager {
     const gateway = instance.owner && this.#gateways.get(instance.owner);
     gateway?.call('gone', { instance: instance.id, reason }, CALL_WITHIN).catch(() => {}); // It left, and forgot it anyway.
 
-    const planned = instance.intent !== undefined && !['oom', 'load-error', 'start-timeout'].includes(instance.intent);
     const { oomKills: _, ...how } = end;
-    this.#write(
-      instance.change({
-        state: planned ? 'stopped' : 'failed',
-        end: { at: Date.now(), reason, ...how, ...(!planned && { problem: problem.toProblem() }), ...record.end },
-      }),
-    );
-    if (record.readyAt !== undefined && !instance.intent && !instance.broke) {
-      backoff.ended(record.revision, Date.now() - record.readyAt, problem);
-      if (Date.now() - record.readyAt >= SHORT_LIFE) backoff.forget(record.revision);
+    if (!instance.loading) {
+      const planned = instance.intent !== undefined && instance.intent !== 'oom';
+      const ended = { at: Date.now(), reason, ...how, ...(!planned && { problem: problem.toProblem() }) };
+      this.#write(instance.change({ state: planned ? 'stopped' : 'failed', end: ended }));
+      const lived = Date.now() - (record.readyAt ?? 0);
+      if (!instance.intent && !instance.broke) backoff.ended(record.revision, lived, problem);
     }
     metrics.counter('fn_instance_ends_total').inc({ reason });
     log.info({ fn: record.function, instance: record.id, reason, ...how }, 'instance ended');
