@@ -8,6 +8,7 @@ import { FnError } from '../core/errors.ts';
 import { requestIdFrom } from '../core/ids.ts';
 import type { Millis } from '../core/units.ts';
 import { BodyScanner } from './http/body.ts';
+import { HEAD_END } from './http/fields.ts';
 import { Outbox } from './http/outbox.ts';
 import { HEAD_MAX, parseRequestHead, refuse, type RequestHead } from './http/parse-request.ts';
 import { randomHex } from './http/random-ids.ts';
@@ -238,7 +239,7 @@ export class ClientConnection {
     let start = at;
     // RFC 9112 2.2: one empty line before a request is let pass.
     if (buffer[start] === 13 && buffer[start + 1] === 10) start += 2;
-    const end = buffer.indexOf('\r\n\r\n', start, 'latin1');
+    const end = buffer.indexOf(HEAD_END, start);
     if (end < 0 || end - start > HEAD_MAX) {
       checkPartialHead(buffer, start);
       this.#unread = buffer.subarray(at);
@@ -264,7 +265,7 @@ export class ClientConnection {
   #takeBody(buffer: Buffer, at: number): number {
     const body = this.#body;
     while (at < buffer.length && !body.done) {
-      at = body.next(buffer, at);
+      at = body.next(buffer, at, buffer.length);
       if (at < 0) throw refuse(`the body is malformed: ${body.problem}`);
       if (body.total > this.#owner.bodyLimit) throw this.#tooLarge();
       if (body.end > body.start) this.#exchange?.body(buffer, body.start, body.end);

@@ -87,10 +87,10 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   // From the client.
 
   body(buffer: Buffer, start: number, end: number): void {
-    if (!this.#head.chunked) this.#toFunction.bytes(buffer, start, end);
+    if (!this.#head.chunked) this.#toFunction.bytes(buffer, start, end, false);
     else {
       this.#toFunction.text(`${(end - start).toString(16)}\r\n`);
-      this.#toFunction.bytes(buffer, start, end);
+      this.#toFunction.bytes(buffer, start, end, false);
       this.#toFunction.text('\r\n');
     }
   }
@@ -225,10 +225,10 @@ export class Invocation implements Exchange, Waiter, ReplySink {
 
   onPayload(buffer: Buffer, start: number, end: number): void {
     const out = this.#client.out;
-    if (this.#frame !== 'chunked' || this.#phase === 'tunnel') out.bytes(buffer, start, end);
+    if (this.#frame !== 'chunked' || this.#phase === 'tunnel') out.bytes(buffer, start, end, true);
     else {
       out.text(`${(end - start).toString(16)}\r\n`);
-      out.bytes(buffer, start, end);
+      out.bytes(buffer, start, end, true);
       out.text('\r\n');
     }
   }

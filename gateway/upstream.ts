@@ -3,6 +3,7 @@
 
 import { connect, type Socket } from 'node:net';
 import { BodyScanner } from './http/body.ts';
+import { HEAD_END } from './http/fields.ts';
 import { BadReply, parseReplyHead, type ReplyHead, REPLY_HEAD_MAX } from './http/parse-reply.ts';
 import type { Millis } from '../core/units.ts';
 import { latin1 } from './http/latin1.ts';
@@ -14,6 +15,7 @@ export interface ReplySink {
   onReply(head: ReplyHead): void;
   /** The connection now carries another protocol. */
   onUpgrade(head: ReplyHead): void;
+  /** The buffer is only lent. */
   onPayload(buffer: Buffer, start: number, end: number): void;
   /** The reply is complete. `reusable`: the connection can take another request. */
   onComplete(trailers: string, reusable: boolean): void;
@@ -32,6 +34,10 @@ const IDLE_MAX: Millis = 4000;
 const ATOMIC_WRITE = 32 * 1024;
 /** Time an instance has to notice that the client has gone, at least. */
 const SETTLE_MIN: Millis = 1000;
+
+/** Every upstream reads into this one: what it holds is handed over, and copied where it must stay, before the next read.
+ *  A buffer made for each read costs a microsecond, and garbage. */
+const READ_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
 
 type Mode = 'idle' | 'head' | 'body' | 'tunnel' | 'settling' | 'closed';
 
@@ -55,10 +61,9 @@ export class Upstream {
   #settled: ((inTime: boolean) => void) | undefined;
 
   constructor(path: string) {
-    const socket = connect({ path });
+    const socket = connect({ path, onread: { buffer: READ_BUFFER, callback: (bytes) => this.#read(bytes) } });
     this.socket = socket;
     socket.on('connect', () => void (this.#connected = true));
-    socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('drain', () => this.#sink?.onDrain());
     socket.on('error', (error) => void (this.#error = error)); // 'close' follows.
     socket.on('end', () => this.#ended());
@@ -131,35 +136,36 @@ export class Upstream {
     settled?.(inTime);
   }
 
-  #read(chunk: Buffer): void {
-    let buffer = chunk;
-    if (this.#partial) {
-      buffer = Buffer.concat([this.#partial, chunk]);
-      this.#partial = undefined;
-    }
+  /** Returns true: go on reading. */
+  #read(bytes: number): boolean {
     const sink = this.#sink;
     try {
-      this.#take(buffer);
+      if (this.#partial) {
+        const buffer = Buffer.concat([this.#partial, READ_BUFFER.subarray(0, bytes)]);
+        this.#partial = undefined;
+        this.#take(buffer, buffer.length);
+      } else this.#take(READ_BUFFER, bytes);
     } catch (error) {
       if (!(error instanceof BadReply)) throw error;
       this.#fail(error, false);
-      return;
+      return true;
     }
     sink?.onFlush();
+    return true;
   }
 
-  #take(buffer: Buffer): void {
+  #take(buffer: Buffer, length: number): void {
     let at = 0;
-    while (at < buffer.length) {
+    while (at < length) {
       switch (this.#mode) {
         case 'head':
-          at = this.#takeHead(buffer, at);
+          at = this.#takeHead(buffer, at, length);
           break;
         case 'body':
-          at = this.#takeBody(buffer, at);
+          at = this.#takeBody(buffer, at, length);
           break;
         case 'tunnel':
-          this.#sink?.onPayload(buffer, at, buffer.length);
+          this.#sink?.onPayload(buffer, at, length);
           return;
         case 'idle': // A reply to nothing: the connection is of no more use.
           this.#keep = false;
@@ -172,13 +178,13 @@ export class Upstream {
     }
   }
 
-  #takeHead(buffer: Buffer, at: number): number {
-    const end = buffer.indexOf('\r\n\r\n', at, 'latin1');
-    if (end < 0) {
-      if (buffer.length - at > REPLY_HEAD_MAX) throw new BadReply('its head is too long');
-      if (/(?:^|[^\r])\n/.test(latin1(buffer, at))) throw new BadReply('a bare LF in its head');
-      this.#partial = buffer.subarray(at);
-      return buffer.length;
+  #takeHead(buffer: Buffer, at: number, length: number): number {
+    const end = buffer.indexOf(HEAD_END, at);
+    if (end < 0 || end + 4 > length) {
+      if (length - at > REPLY_HEAD_MAX) throw new BadReply('its head is too long');
+      if (/(?:^|[^\r])\n/.test(latin1(buffer, at, length))) throw new BadReply('a bare LF in its head');
+      this.#partial = Buffer.from(buffer.subarray(at, length));
+      return length;
     }
     const head = parseReplyHead(latin1(buffer, at, end + 2));
     if (head.status < 200) {
@@ -199,16 +205,16 @@ export class Upstream {
     else if (head.chunked) this.#body.beginChunked();
     else this.#body.beginLength(head.contentLength);
     this.#sink?.onReply(head);
-    if (this.#body.done) this.#complete(end + 4 === buffer.length);
+    if (this.#body.done) this.#complete(end + 4 === length);
     return end + 4;
   }
 
-  #takeBody(buffer: Buffer, at: number): number {
+  #takeBody(buffer: Buffer, at: number, length: number): number {
     const body = this.#body;
-    const next = body.next(buffer, at);
+    const next = body.next(buffer, at, length);
     if (next < 0) throw new BadReply(body.problem);
     if (body.end > body.start) this.#sink?.onPayload(buffer, body.start, body.end);
-    if (body.done) this.#complete(next === buffer.length);
+    if (body.done) this.#complete(next === length);
     return next;
   }
 

@@ -72,22 +72,22 @@ export class BodyScanner {
     this.trailers = this.#trailerText = '';
   }
 
-  /** Reads on from `at`; returns where it stopped, or -1 when the body is malformed. Call until it is `done` or everything
+  /** Reads bytes from `at` up to `length` of the buffer; returns where it stopped, or -1 when the body is malformed. Call until it is `done` or everything
    *  is read. */
-  next(buffer: Buffer, at: number): number {
+  next(buffer: Buffer, at: number, length: number): number {
     this.start = this.end = at;
     switch (this.#state) {
       case LENGTH:
       case DATA: {
-        const take = Math.min(this.#left, buffer.length - at);
+        const take = Math.min(this.#left, length - at);
         this.#left -= take;
         if (this.#left === 0) this.#state = this.#state === DATA ? DATA_CR : DONE;
         return this.#payload(at, take);
       }
       case UNTIL_CLOSE:
-        return this.#payload(at, buffer.length - at);
+        return this.#payload(at, length - at);
       default:
-        return this.#framing(buffer, at);
+        return this.#framing(buffer, at, length);
     }
   }
 
@@ -99,9 +99,9 @@ export class BodyScanner {
   }
 
   /** Everything between payloads. Stops at the first byte of payload, at the end of the body, or at the buffer's. */
-  #framing(buffer: Buffer, at: number): number {
-    while (at < buffer.length) {
-      if (this.#state === TRAILER) return this.#trailer(buffer, at);
+  #framing(buffer: Buffer, at: number, length: number): number {
+    while (at < length) {
+      if (this.#state === TRAILER) return this.#trailer(buffer, at, length);
       const byte = buffer[at++]!;
       switch (this.#state) {
         case SIZE_FIRST: {
@@ -152,9 +152,9 @@ export class BodyScanner {
     return at;
   }
 
-  #trailer(buffer: Buffer, at: number): number {
+  #trailer(buffer: Buffer, at: number, length: number): number {
     const before = this.#trailerText.length;
-    const text = this.#trailerText + latin1(buffer, at, Math.min(buffer.length, at + TRAILER_MAX));
+    const text = this.#trailerText + latin1(buffer, at, Math.min(length, at + TRAILER_MAX));
     if (text.startsWith('\r\n')) {
       this.#state = DONE;
       return at + 2 - before;
@@ -164,7 +164,7 @@ export class BodyScanner {
       if (text.length >= TRAILER_MAX) return this.#fail('the trailers are too long');
       if (/[^\r]\n|^\n|\r[^\n]/.test(text)) return this.#fail('a bare CR or LF in a trailer');
       this.#trailerText = text;
-      return buffer.length;
+      return length;
     }
     const problem = lines.scan(text.slice(0, end + 2), 0);
     if (problem !== undefined) return this.#fail(`${problem}, in a trailer`);

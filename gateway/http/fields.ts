@@ -8,6 +8,9 @@
 /** Lines in a head or in a trailer section. */
 export const FIELDS_MAX = 128;
 
+/** The end of a head's last line and the empty line after it. */
+export const HEAD_END = Buffer.from('\r\n\r\n');
+
 /** tchar of RFC 9110 section 5.6.2. */
 const TOKEN = new Uint8Array(256);
 for (const char of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") {
@@ -129,8 +132,13 @@ export function listMembers(value: string): string[] {
 
 /** Content-Length of RFC 9110 section 8.6: digits and nothing else. Undefined when it is not, or beyond 2^53. */
 export function parseLength(value: string): number | undefined {
-  if (!/^[0-9]{1,16}$/.test(value)) return undefined;
-  const length = Number(value);
+  if (value.length === 0 || value.length > 16) return undefined;
+  let length = 0;
+  for (let i = 0; i < value.length; i++) {
+    const digit = value.charCodeAt(i) - 48;
+    if (digit < 0 || digit > 9) return undefined;
+    length = length * 10 + digit;
+  }
   return Number.isSafeInteger(length) ? length : undefined;
 }
 

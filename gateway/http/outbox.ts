@@ -1,5 +1,6 @@
 /** What is about to be written to a socket. A head and a small body leave as one latin1 string in one system call, which
- *  node writes without allocating a buffer; large pieces stay the buffers they came in and are never copied. */
+ *  node writes without allocating a buffer; large pieces stay
+ *  buffers. */
 
 import type { Socket } from 'node:net';
 import { latin1 } from './latin1.ts';
@@ -18,12 +19,14 @@ export class Outbox {
     this.size += text.length;
   }
 
-  bytes(buffer: Buffer, start: number, end: number): void {
+  /** @param lent the buffer is used for something else afterwards. */
+  bytes(buffer: Buffer, start: number, end: number, lent: boolean): void {
     const length = end - start;
     this.size += length;
     if (length <= COPY_MAX) this.#text += latin1(buffer, start, end);
     else {
-      this.#parts.push(this.#text, buffer.subarray(start, end));
+      const piece = buffer.subarray(start, end);
+      this.#parts.push(this.#text, lent ? Buffer.from(piece) : piece);
       this.#text = '';
     }
   }

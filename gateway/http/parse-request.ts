@@ -134,7 +134,8 @@ export function parseRequestHead(text: string, trusted: boolean): RequestHead {
       throw refuse('the target is neither a path nor an http URL');
     }
   }
-  if (host === undefined ? http11 : !HOST.test(host)) throw refuse('the Host field is missing or not a host');
+  if (host === undefined ? http11 : host !== knownHost && !isHost(host))
+    throw refuse('the Host field is missing or not a host');
   if (traces > 0 && !traced) lines.dropNamed(text, TRACE_ONLY);
 
   let keepAlive = http11;
@@ -173,6 +174,15 @@ export function parseRequestHead(text: string, trusted: boolean): RequestHead {
 
 /** uri-host [ ":" port ]: a name, an IPv4 address, or an IPv6 address in brackets. */
 const HOST = /^(?:[a-z0-9._~%-]{1,255}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?$/i;
+/** The last one found valid: most requests repeat it. */
+let knownHost: string | undefined;
+
+function isHost(host: string): boolean {
+  if (!HOST.test(host)) return false;
+  knownHost = host;
+  return true;
+}
+
 const ABSOLUTE_FORM = /^https?:\/\/([^/?]+)(.*)$/i;
 const HOST_ONLY: ReadonlySet<string> = new Set(['host']);
 const TRACE_ONLY: ReadonlySet<string> = new Set(['traceparent', 'tracestate']);
