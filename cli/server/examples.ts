@@ -173,7 +173,7 @@ async function runJob(
 }
 
 function describeBody(bytes: Uint8Array, type: string): string {
-  if (/^(text\/|application\/(json|.*\+json))/.test(type)) return shorten(Buffer.from(bytes).toString('utf8'));
+  if (isText(type)) return shorten(Buffer.from(bytes).toString('utf8'));
   return `${type || 'no type'}, ${formatBytes(bytes.length)}`;
 }
 
@@ -184,18 +184,18 @@ function shorten(text: string): string {
 
 /** What to type to call it again. */
 async function commandFor(name: string, url: string, directory: string): Promise<string> {
-  const { via, method, path = '', body, bodyFile } = await readSample(directory);
-  const short = relative(process.cwd(), directory);
-  if (via !== 'http') {
-    const data = body === undefined ? '' : ` --data '${typeof body === 'string' ? body : JSON.stringify(body)}'`;
-    return `./fn invoke ${name} --async --wait${data}`;
-  }
-  const data =
-    bodyFile === undefined
-      ? body === undefined
-        ? ''
-        : ` --data '${typeof body === 'string' ? body : JSON.stringify(body)}'`
-      : ` --data-binary @${join(short, bodyFile)} --output reply`;
-  const verb = method === undefined || method === 'GET' || (method === 'POST' && data !== '') ? '' : ` -X ${method}`;
-  return `curl${verb}${data} '${url}${path}'`;
+  const { via, method, path = '', headers = {}, body, bodyFile } = await readSample(directory);
+  const text = body === undefined || typeof body === 'string' ? body : JSON.stringify(body);
+  if (via !== 'http') return `./fn invoke ${name} --async --wait${text === undefined ? '' : ` --data '${text}'`}`;
+  const words = ['curl'];
+  if (method !== undefined && method !== 'GET' && method !== 'POST') words.push('-X', method);
+  for (const [key, value] of Object.entries(headers)) words.push('-H', `'${key}: ${value}'`);
+  if (text !== undefined) words.push('--data', `'${text}'`);
+  if (bodyFile !== undefined) words.push('--data-binary', `@${relative(process.cwd(), join(directory, bodyFile))}`);
+  if (bodyFile !== undefined && !isText(headers['content-type'] ?? '')) words.push('--output', 'reply');
+  return [...words, `'${url}${path}'`].join(' ');
+}
+
+function isText(type: string): boolean {
+  return /^(text\/|application\/(json|.*\+json))/.test(type);
 }

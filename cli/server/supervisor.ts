@@ -158,7 +158,11 @@ function keptRole(role: Role, config: Config, events: ProcessEvents): KeptProces
     name: role,
     ...events,
     launch: () =>
-      spawn(process.execPath, [MAIN, role], { env, detached: true, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }),
+      spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, role], {
+        env,
+        detached: true,
+        stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      }),
     ready: (child, signal) => readyMessage(child, signal),
   });
 }
