@@ -58,7 +58,9 @@ function invoke(handle) {
   /** @type {Serve} */
   const invocation = (request, response) => {
     try {
-      handle(request, response)?.catch((error) => fail(error, response));
+      const running = handle(request, response);
+      // A listener may return anything, such as what its last call returned.
+      if (typeof running?.then === 'function') running.then(undefined, (error) => fail(error, response));
     } catch (error) {
       fail(error, response);
     }

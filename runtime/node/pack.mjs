@@ -12,6 +12,7 @@ const LAZY = ['syntax.mjs', 'typescript.mjs', 'warm.mjs'];
 const IMPORT = /^import (?:\{[^}]*\} from )?'([^']+)';\n/gm;
 const BLOCK_COMMENT = /^[ \t]*\/\*\*(?:(?!\*\/)[^])*\*\/[ \t]*\n/gm;
 const LINE_COMMENT = /^[ \t]*\/\/.*\n/gm;
+const EXPORTED = /^export (?=(?:async )?(?:function|class|const|let)\b)/gm;
 const DECLARATION = /^(?:export )?(?:async )?(?:function\*?|class|const|let) (\w+|\{[^}]*\})/gm;
 
 /** What belongs into /opt/fn, by path.
@@ -24,8 +25,8 @@ export function packedRuntime(directory = import.meta.dirname) {
   };
   /** @type {Map<string, string>} */
   const names = new Map();
-  const parts = inOrder(ENTRY, bare).map((path) => joinable(path, bare(path), names));
-  return new Map([[ENTRY, parts.join('\n')], ...LAZY.map((path) => /** @type {const} */ ([path, bare(path)]))]);
+  const joined = inOrder(ENTRY, bare).map((path) => joinable(path, bare(path), names));
+  return new Map([[ENTRY, joined.join('\n')], ...LAZY.map((path) => /** @type {const} */ ([path, bare(path)]))]);
 }
 
 /** A module and those it imports, each after what it needs.
@@ -50,7 +51,7 @@ function joinable(path, source, names) {
       names.set(name, path);
     }
   }
-  const joined = code.replaceAll(/^export /gm, '');
+  const joined = code.replaceAll(EXPORTED, '');
   if (/^(import|export)\b/m.test(joined)) throw new Error(`${path} has an import or export that cannot be joined`);
   return joined;
 }

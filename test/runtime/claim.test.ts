@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Bootstrap, type BootstrapOptions, startFunction } from '../support/bootstrap.ts';
+import { Bootstrap, type BootstrapOptions, startFunction, BROKEN } from '../support/bootstrap.ts';
 import { eventually } from '../support/eventually.ts';
 
 interface ClaimError {
@@ -153,6 +153,6 @@ test.each(['mjs', 'cjs'])('a syntax error in a .%s file comes with its line', as
 
 test('process.exit while loading ends the sandbox without an answer', async () => {
   await using sandbox = await Bootstrap.start({ files: { 'index.mjs': 'process.exit(3)' } });
-  await expect(sandbox.claim()).rejects.toThrow();
+  await expect(sandbox.claim()).rejects.toThrow(BROKEN);
   expect(await sandbox.ended).toBe(3);
 });

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { type Bootstrap, startFunction } from '../support/bootstrap.ts';
+import { LOG_MARK } from '../../core/control.ts';
+import { type Bootstrap, startFunction, BROKEN } from '../support/bootstrap.ts';
 import { eventually } from '../support/eventually.ts';
 
 const RAW = { 'content-type': 'application/vnd.fn.event+json' };
@@ -179,7 +180,7 @@ test('an error is a 500 with a message; whoever sent a raw event also gets the s
     trace: ['RangeError: boom', expect.stringMatching(/^ {4}at .*index\.mjs:1:\d+/)],
   });
   await eventually(() =>
-    expect(fn.stderr).toMatch(/\x1er1 RangeError: boom\n\x1er1 {5}at [^]*\x1er2 RangeError: boom/),
+    expect(fn.stderr.replaceAll(LOG_MARK, '|')).toMatch(/\|r1 RangeError: boom\n\|r1 {5}at [^]*\|r2 RangeError: boom/),
   );
 });
 
@@ -239,5 +240,5 @@ test('a streaming handler that fails is a 500 before it wrote, and breaks off af
   expect([early.status, early.json()]).toEqual([500, { errorType: 'Error', errorMessage: 'boom' }]);
   const { body } = await fn.open('/late');
   fn.process.kill('SIGUSR2');
-  await expect(body.text()).rejects.toThrow();
+  await expect(body.text()).rejects.toThrow(BROKEN);
 });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { startFunction } from '../support/bootstrap.ts';
+import { startFunction, BROKEN } from '../support/bootstrap.ts';
 
 /** An instance of `export default <arrow function of (req, res)>`. */
 const listener = (source: string) => startFunction({ files: { 'index.mjs': `export default ${source}` } });
@@ -34,6 +34,6 @@ test('a listener that fails after it began to reply breaks the reply off', async
     res.write('half'); await new Promise((resolve) => process.once('SIGUSR2', resolve)); throw new Error('boom') }`);
   const { body } = await fn.open('/');
   fn.process.kill('SIGUSR2');
-  await expect(body.text()).rejects.toThrow();
+  await expect(body.text()).rejects.toThrow(BROKEN);
   expect((await fn.request('/ok')).text()).toBe('ok');
 });

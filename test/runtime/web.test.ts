@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { startFunction } from '../support/bootstrap.ts';
+import { LOG_MARK } from '../../core/control.ts';
+import { startFunction, BROKEN } from '../support/bootstrap.ts';
 import { eventually } from '../support/eventually.ts';
 
 /** An instance of `export default async (request) => { <body> }`. */
@@ -144,7 +145,7 @@ test('the signal aborts when the client goes away', async () => {
   const reply = fn.open('/', { signal: leaving.signal });
   await eventually(async () => expect(await state()).toBe('waiting'));
   leaving.abort();
-  await expect(reply).rejects.toThrow();
+  await expect(reply).rejects.toThrow(BROKEN);
   await eventually(async () => expect(await state()).toBe('AbortError'));
 });
 
@@ -167,7 +168,7 @@ test.each([
     expect([reply.status, reply.headers['x-fn-function-error']]).toEqual([500, 'Unhandled']);
     expect(reply.json()).toEqual({ errorType, errorMessage: message });
     expect((await fn.request('/ok')).text()).toBe('ok');
-    await eventually(() => expect(fn.stderr).toContain(`\x1er1 ${errorType}: ${message}`));
+    await eventually(() => expect(fn.stderr).toContain(`${LOG_MARK}r1 ${errorType}: ${message}`));
   },
 );
 
@@ -179,7 +180,7 @@ test('a stream that fails half-way breaks the reply off instead of ending it', a
   const { statusCode, body } = await fn.open('/');
   expect(statusCode).toBe(200);
   fn.process.kill('SIGUSR2');
-  await expect(body.text()).rejects.toThrow();
+  await expect(body.text()).rejects.toThrow(BROKEN);
   expect((await fn.request('/ok')).text()).toBe('ok');
 });
 

@@ -12,6 +12,9 @@ import { closeFd, listenUnix } from '../../worker/native.ts';
 
 const RUNTIME = join(import.meta.dirname, '../../runtime/node');
 
+/** What the client says when the other side went away, or it left itself. */
+export const BROKEN = /closed|terminated|aborted|ECONNRE|ENOENT/;
+
 export interface Reply {
   readonly status: number;
   readonly headers: Record<string, string | string[] | undefined>;
@@ -36,6 +39,8 @@ export interface BootstrapOptions {
   /** Directory of another bootstrap.mjs than ours. */
   readonly runtime?: string;
   readonly memoryBytes?: number;
+  /** Ask for health first, as for a sandbox of the pool. */
+  readonly warm?: boolean;
   readonly timeoutMs?: number;
 }
 
@@ -120,6 +125,7 @@ export class Bootstrap implements AsyncDisposable {
 /** A claimed one: ready, or the test fails with the claim's error. */
 export async function startFunction(options: BootstrapOptions): Promise<Bootstrap> {
   const instance = await Bootstrap.start(options);
+  if (options.warm) await instance.request('/_fn/health');
   const reply = await instance.claim();
   if (reply.status === 200) return instance;
   await instance[Symbol.asyncDispose]();
