@@ -8,7 +8,6 @@ import { hash } from 'node:crypto';
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, posix } from 'node:path';
 import { rootCertificates } from 'node:tls';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { FnError } from '../core/errors.ts';
 import type { Millis } from '../core/units.ts';
@@ -20,18 +19,19 @@ import { type LayerEntry, writeLayer } from './oci/layer.ts';
 export interface BaseParts {
   readonly node: string;
   readonly init: string;
-  /** Directory of the bootstrap. */
-  readonly runtime: string;
+  /** The files of /opt/fn, by name. */
+  readonly runtime: () => ReadonlyMap<string, string>;
 }
 
 export const NODE_PATH = '/usr/local/bin/node';
 export const INIT_PATH = '/sbin/fn-init';
 export const BOOTSTRAP_PATH = '/opt/fn/bootstrap.mjs';
 
-const HOST: BaseParts = {
+/** This host. */
+export const HOST: BaseParts = {
   node: process.execPath,
   init: '/usr/bin/tini-static',
-  runtime: fileURLToPath(new URL('../runtime/node/', import.meta.url)),
+  runtime: packedRuntime,
 };
 
 /** Changes when what is below changes. */
@@ -93,7 +93,7 @@ interface Part {
 async function gather({ node, init, runtime }: BaseParts): Promise<Part[]> {
   const binary = await realpath(node);
   const libraries = await librariesOf(binary);
-  const bootstrap = [...packedRuntime(runtime)].map(([path, text]) => ownFile(`/opt/fn/${path}`, Buffer.from(text)));
+  const bootstrap = [...runtime()].map(([path, text]) => ownFile(`/opt/fn/${path}`, Buffer.from(text)));
   const own = Object.entries(ETC).map(([name, text]) => ownFile(`/etc/${name}`, Buffer.from(text)));
   const fromHost = await Promise.all([
     hostFile(NODE_PATH, binary, true),

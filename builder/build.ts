@@ -16,7 +16,7 @@ import { addImage } from './oci/index-file.ts';
 import { writeLayer } from './oci/layer.ts';
 import { putImage, type RunConfig } from './oci/manifest.ts';
 import type { Blob } from './oci/types.ts';
-import { type FunctionPackage, readPackage, unpackPackage } from './package.ts';
+import { readPackage, unpackPackage } from './package.ts';
 import { workDirectory } from './work.ts';
 
 export interface BuildOptions extends Pick<InstallOptions, 'env' | 'timeout' | 'signal'> {
