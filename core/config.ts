@@ -134,6 +134,14 @@ export const SETTINGS = {
     max: 3_600_000,
     help: 'How long npm may take to install the dependencies of a function, ms',
   },
+  freezeAfter: {
+    env: 'FN_FREEZE_AFTER_MS',
+    kind: 'int',
+    default: 1000,
+    min: 0,
+    max: 86_400_000,
+    help: 'How long an instance is idle before it is frozen, ms; 0 never freezes',
+  },
   logLimit: {
     env: 'FN_LOG_LIMIT',
     kind: 'int',

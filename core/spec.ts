@@ -3,6 +3,7 @@
  *  but `name` has a default. Unknown keys are errors; core/spec-file.ts turns them into messages with line numbers. */
 
 import { z } from 'zod';
+import { EGRESS_LIST_LIMIT, EGRESS_POLICIES, parseDestination } from './egress.ts';
 import { FUNCTION_NAME_PATTERN, type FunctionName } from './ids.ts';
 import { parseBytes, parseCpu, parseDuration } from './units.ts';
 
@@ -61,6 +62,20 @@ const trigger = z.union([
   z.strictObject({ cron: cronTrigger }),
 ]);
 
+const EGRESS = `${EGRESS_POLICIES.join(', ')}, or a list of at most ${EGRESS_LIST_LIMIT} IPv4 ranges and host names`;
+
+const egress = z
+  .union([z.enum(EGRESS_POLICIES), z.array(z.string()).min(1).max(EGRESS_LIST_LIMIT)], EGRESS)
+  .superRefine((value, context) => {
+    if (typeof value === 'string') return;
+    for (const [index, destination] of value.entries()) {
+      if (parseDestination(destination)) continue;
+      const message = 'an IPv4 range such as 10.1.0.0/16, or a host name';
+      context.addIssue({ code: 'custom', path: [index], message });
+    }
+  })
+  .meta({ allowed: EGRESS });
+
 export const RUNTIMES = ['node'] as const;
 export type Runtime = (typeof RUNTIMES)[number];
 
@@ -106,6 +121,10 @@ export const specSchema = z
       )
       .default({})
       .describe('Environment variables'),
+    network: z
+      .strictObject({ egress: egress.default('none').describe('What the function may open connections to') })
+      .prefault({})
+      .describe('Connections to the outside'),
     triggers: z.array(trigger).max(20).default([]).describe('What calls the function besides /function/<name>'),
   })
   .describe('One function');

@@ -21,6 +21,7 @@ test('everything but the name has a default', () => {
     concurrency: 1,
     scale: { min: 0, max: 20, target: 0.7, idle: 60_000 },
     env: {},
+    network: { egress: 'none' },
     triggers: [],
   } satisfies Record<keyof FunctionSpec, unknown>);
 });
@@ -53,6 +54,16 @@ test('a parsed specification parses to itself again', () => {
   expect(specSchema.parse(structuredClone(spec))).toEqual(spec);
 });
 
+test('egress is a policy or a list of addresses and names', () => {
+  const egressOf = (text: string): unknown => parseSpecFile(`name: a\nnetwork: { egress: ${text} }`).network.egress;
+  expect(egressOf('internet')).toBe('internet');
+  expect(egressOf('[10.1.0.0/16, 192.0.2.7, api.example.com]')).toEqual([
+    '10.1.0.0/16',
+    '192.0.2.7',
+    'api.example.com',
+  ]);
+});
+
 test('variables keep the text as written', () => {
   const { env } = parseSpecFile('name: a\nenv: { VERSION: 1.10, OCTAL: 007, HEX: 0x1F, FLAG: True, TEXT: "1.0" }');
   expect(env).toEqual({ VERSION: '1.10', OCTAL: '007', HEX: '0x1F', FLAG: 'True', TEXT: '1.0' });
@@ -72,6 +83,16 @@ describe('what is wrong is said with its line, what is allowed, and the nearest 
     ['name: a\nscale: { target: 2 }', 'fn.yaml:2: scale.target: a number above 0, at most 1 (found 2)'],
     ['name: a\nscale: 3', 'fn.yaml:2: scale: a map with the keys min, max, target, idle (found 3)'],
     ['name: a\nscale: { min: 30 }', 'fn.yaml:2: scale.min: scale.min must not exceed scale.max (found 30)'],
+    [
+      'name: a\nnetwork: { egress: intrenet }',
+      'fn.yaml:2: network.egress: none, internet, internal, or a list of at most 32 IPv4 ranges and host names (found',
+    ],
+    ['name: a\nnetwork: { egres: none }', 'fn.yaml:2: network.egres is not a key here; did you mean egress?'],
+    [
+      'name: a\nnetwork:\n  egress:\n    - 10.0.0.0/8\n    - "*.example.com"',
+      'fn.yaml:5: network.egress[1]: an IPv4 range such as 10.1.0.0/16, or a host name (found "*.example.com")',
+    ],
+    ['name: a\nnetwork: { egress: ["fd00::/8"] }', 'fn.yaml:2: network.egress[0]: an IPv4 range'],
     ['name: a\nruntime: noed', 'fn.yaml:2: runtime: one of node (found "noed"); did you mean node?'],
     ['name: a\nhandler: ../x.y', 'fn.yaml:2: handler: a file inside the directory (found "../x.y")'],
     ['memory: 1Gi', 'fn.yaml:1: name: a DNS label: lower-case letters, digits and "-", at most 40'],

@@ -25,11 +25,18 @@ export function run(
   env: Readonly<Record<string, string>> = {},
 ): Promise<string> {
   return new Promise((resolve, reject) => {
-    const options = { timeout: WITHIN, killSignal: 'SIGKILL', maxBuffer: 2 ** 20, env: { ...ENVIRONMENT, ...env } } as const;
+    const options = {
+      timeout: WITHIN,
+      killSignal: 'SIGKILL',
+      maxBuffer: 2 ** 20,
+      env: { ...ENVIRONMENT, ...env },
+    } as const;
     const child = execFile(program, args, options, (error, stdout, stderr) => {
       if (!error) return resolve(stdout);
       const said = (stderr.trim() || stdout.trim() || error.message).slice(0, 500);
-      reject(new FnError('network.unavailable', `${program} ${args.join(' ').slice(0, 100)}: ${said}`, { cause: error }));
+      reject(
+        new FnError('network.unavailable', `${program} ${args.join(' ').slice(0, 100)}: ${said}`, { cause: error }),
+      );
     });
     child.stdin?.on('error', () => {}); // It ended without reading; its status tells.
     child.stdin?.end(input);

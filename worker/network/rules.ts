@@ -13,13 +13,13 @@ export const UPLINK = 'uplink';
 const CONNECTIONS = 512;
 
 const PRIVATE = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10'];
-/** Nobody reaches these, whatever a list says. */
-const NEVER = [
-  ...['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '192.0.0.0/24', '224.0.0.0/4', '240.0.0.0/4', SANDBOX_RANGE],
-  // Metadata services outside the link-local range: Alibaba's and Azure's.
-  ...['100.100.100.200/32', '168.63.129.16/32'],
-];
-const REJECT = 'reject with icmpx admin-prohibited';
+/** Metadata services outside the link-local range: Alibaba's and Azure's. */
+const METADATA = ['100.100.100.200/32', '168.63.129.16/32'];
+/** No policy and no list opens these. */
+const NEVER = ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '192.0.0.0/24', '224.0.0.0/4', '240.0.0.0/4'];
+/** At once, so that no function hangs until its timeout. A reset for TCP: the kernel sends only a few ICMP errors a second. */
+const REFUSE = 'goto refuse';
+const REFUSAL = chain('refuse', '', ['meta l4proto tcp reject with tcp reset', 'reject with icmpx admin-prohibited']);
 
 export interface ListRule {
   readonly block: number;
@@ -38,7 +38,7 @@ export function routerRules(resolver: string | undefined, lists: readonly ListRu
   const resolving = [INTERNET_BLOCK, INTERNAL_BLOCK, ...lists.filter((one) => one.resolves).map(({ block }) => block)];
   const dnat = `ip saddr { ${resolving.map(blockRange).join(', ')} } ip daddr ${SANDBOX_RESOLVER} meta l4proto { tcp, udp } th dport 53 dnat ip to ${resolver}`;
   return table('fn', [
-    set('never', NEVER),
+    set('never', [...NEVER, ...METADATA, SANDBOX_RANGE]),
     set('private', PRIVATE),
     ...lists.map(({ block, ranges }) => set(`list_${block}`, ranges)),
     'set connections { type ipv4_addr; size 65535; flags dynamic; }',
@@ -49,19 +49,20 @@ export function routerRules(resolver: string | undefined, lists: readonly ListRu
       'fib saddr . iif oif 0 drop',
     ]),
     chain('resolver', 'type nat hook prerouting priority dstnat; policy accept;', resolver ? [dnat] : []),
-    chain('input', 'type filter hook input priority filter; policy drop;', [`iifname != "${UPLINK}" ${REJECT}`]),
+    chain('input', 'type filter hook input priority filter; policy drop;', [`iifname != "${UPLINK}" ${REFUSE}`]),
     // Every packet that goes out is judged, not only the first of a connection: what a list no longer names is cut off.
     chain('forward', 'type filter hook forward priority filter; policy drop;', [
       'ct state invalid drop', // These would leave untranslated.
       `iifname "${UPLINK}" ct state { established, related } accept`,
       `iifname "${UPLINK}" drop`,
-      `oifname != "${UPLINK}" ${REJECT}`,
-      `ct state new add @connections { ip saddr ct count over ${CONNECTIONS} } ${REJECT}`,
+      `oifname != "${UPLINK}" ${REFUSE}`,
+      `ct state new add @connections { ip saddr ct count over ${CONNECTIONS} } ${REFUSE}`,
       'ct status dnat accept', // Only the resolver's.
-      `ip daddr @never ${REJECT}`,
+      `ip daddr @never ${REFUSE}`,
       `ip saddr vmap { ${policies.map(({ block, name }) => `${blockRange(block)} : jump ${name}`).join(', ')} }`,
-      REJECT,
+      REFUSE,
     ]),
+    REFUSAL,
     chain('internet', '', ['ip daddr != @private accept']),
     chain('internal', '', ['ip daddr @private accept']),
     ...lists.map(({ block }) => chain(`list_${block}`, '', [`ip daddr @list_${block} accept`])),
@@ -82,18 +83,19 @@ export function machineRules(link: MachineLink, resolver: string | undefined): s
   const from = `iifname "${link.name}"`;
   const dns = resolver ? [`${from} ip daddr ${resolver} meta l4proto { tcp, udp } th dport 53 accept`] : [];
   return table(tableOf(link.name), [
-    // Before any address is translated: a port that the machine publishes for a container is the machine's too.
+    // What is for the machine is not tracked, so that no rule of a container engine's translates it and it is refused below.
     chain('prerouting', 'type filter hook prerouting priority raw; policy accept;', [
       `iifname != "${link.name}" accept`,
       'meta nfproto ipv6 drop',
       `ip saddr != ${link.router} drop`,
       ...dns,
-      'fib daddr type != unicast drop',
+      'fib daddr type != unicast notrack',
     ]),
-    chain('input', 'type filter hook input priority filter; policy accept;', [...dns, `${from} drop`]),
+    REFUSAL,
+    chain('input', 'type filter hook input priority filter; policy accept;', [...dns, `${from} ${REFUSE}`]),
     chain('forward', 'type filter hook forward priority filter; policy accept;', [
       `${from} oifname "${LINK_PREFIX}*" drop`,
-      `${from} ct status dnat ct original proto-dst != 53 drop`,
+      `${from} ct status dnat${resolver ? ` ct original ip daddr != ${resolver}` : ''} drop`,
       `${from} tcp flags syn tcp option maxseg size set rt mtu`,
       `oifname "${link.name}" ct state != { established, related } drop`,
     ]),
