@@ -38,7 +38,7 @@ export function runQuietly(what, [program = '', ...args], options = {}) {
     };
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (/** @type {string} */ text) => {
-        const lines = text.split(/[\r\n]+/).filter(Boolean);
+        const lines = text.split(/[\r\n]+/).filter((line) => line !== '' && !line.startsWith('npm warn'));
         const room = KEPT_LINES - first.length;
         first = [...first, ...lines.slice(0, room)];
         last = [...last, ...lines.slice(room)].slice(-KEPT_LINES);

@@ -63,9 +63,10 @@ export async function showExamples(platform: Platform, reporter: Reporter, signa
     });
   }
 
+  const fn = commandOf(platform.config.home);
   reporter.say('\nTry');
-  for (const { name, directory, url } of deployed) reporter.say(`  ${await commandFor(name, url, directory)}`);
-  reporter.say(`  ./fn ls ${dim('· ./fn logs <name> -f · ./fn status · ./fn help')}\n`);
+  for (const { name, directory, url } of deployed) reporter.say(`  ${await commandFor(name, url, directory, fn)}`);
+  reporter.say(`  ${fn} ls ${dim('and logs <name> -f, inspect <name>, status, help')}\n`);
 }
 
 /** Directories of functions/ that hold an fn.yaml, in order of their names. */
@@ -182,11 +183,21 @@ function shorten(text: string): string {
   return line.length > SHOWN_REPLY ? `${line.slice(0, SHOWN_REPLY)}…` : line;
 }
 
+/** How the CLI is called for this platform: as root, and with its home where that is not the default. */
+function commandOf(home: string): string {
+  const words = [
+    process.env['SUDO_USER'] === undefined ? '' : 'sudo',
+    home === '/var/lib/fn' ? '' : `FN_HOME=${home}`,
+    './fn',
+  ];
+  return words.filter(Boolean).join(' ');
+}
+
 /** What to type to call it again. */
-async function commandFor(name: string, url: string, directory: string): Promise<string> {
+async function commandFor(name: string, url: string, directory: string, fn: string): Promise<string> {
   const { via, method, path = '', headers = {}, body, bodyFile } = await readSample(directory);
   const text = body === undefined || typeof body === 'string' ? body : JSON.stringify(body);
-  if (via !== 'http') return `./fn invoke ${name} --async --wait${text === undefined ? '' : ` --data '${text}'`}`;
+  if (via !== 'http') return `${fn} invoke ${name} --async --wait${text === undefined ? '' : ` --data '${text}'`}`;
   const words = ['curl'];
   if (method !== undefined && method !== 'GET' && method !== 'POST') words.push('-X', method);
   for (const [key, value] of Object.entries(headers)) words.push('-H', `'${key}: ${value}'`);
