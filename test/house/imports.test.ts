@@ -10,7 +10,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   core: [],
   gateway: ['core'],
   'builder/oci': ['core'],
-  builder: ['core', 'builder/oci'],
+  // What of the runtime goes into an image is the runtime's to say.
+  builder: ['core', 'builder/oci', 'runtime'],
   // How Node must be started is the runtime's to say and the worker's to do.
   worker: ['core', 'builder/oci', 'runtime'],
   controller: ['core'],
