@@ -51,7 +51,9 @@ export class RpcPeer<Theirs extends { [K in keyof Theirs]: { in: unknown; out: u
       }
       this.#waiting.clear();
     });
-    createInterface({ input: socket, crlfDelay: 0 }).on('line', (line) => void this.#receive(line));
+    createInterface({ input: socket, crlfDelay: 0 })
+      .on('line', (line) => void this.#receive(line))
+      .on('error', () => {}); // The interface repeats the socket's errors; unheard they would end the process.
   }
 
   /** Rejects with the FnError the other side threw, or `process.down` when it is away or too slow. */

@@ -1,6 +1,6 @@
 /** Desired and observed state. A record has a version that only grows; a write may demand the version it read. Watchers
  *  are told which key changed, never what it changed to, and may miss changes: readers list again every few seconds.
- *  Two implementations (Redis, memory) pass one conformance suite, test/store-conformance.ts. */
+ *  Two implementations (Redis, memory) pass one conformance suite, test/core/store-conformance.ts. */
 
 import type { Kind, Records } from '../records.ts';
 
