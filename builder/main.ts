@@ -6,15 +6,13 @@ import { UnrecoverableError, WaitingError, Worker } from 'bullmq';
 import { join } from 'node:path';
 import { sleep } from '../core/clock.ts';
 import { FnError, toFnError } from '../core/errors.ts';
-import type { Digest } from '../core/ids.ts';
 import { BUILD_QUEUE, type BuildJob, type BuildResult, OWN_PREFIX } from '../core/queues.ts';
 import { connectRedis } from '../core/redis.ts';
 import type { EndMode, Service, ServiceContext } from '../core/service.ts';
 import type { Millis } from '../core/units.ts';
 import { buildFunction } from './build.ts';
 import type { BuildStore } from './layer-cache.ts';
-import { collectGarbage } from './oci/index-file.ts';
-import { prepareStore } from './work.ts';
+import { collectImages, prepareStore } from './work.ts';
 
 const CONCURRENCY = 2;
 /** A build whose builder is gone waits this long, and at most the next for someone to notice. */
@@ -97,14 +95,16 @@ function interrupted(): FnError {
   return new FnError('process.down', 'the builder was stopped before the build ended', { hint: 'Deploy again.' });
 }
 
-async function collectRegularly({ store: records, log }: ServiceContext, store: BuildStore, signal: AbortSignal) {
+async function collectRegularly(
+  { store: records, log }: ServiceContext,
+  store: BuildStore,
+  signal: AbortSignal,
+): Promise<void> {
   for (;;) {
     await sleep(COLLECT_EVERY, signal).catch(() => {}); // Aborted: the next line ends it.
     if (signal.aborted) return;
     try {
-      const revisions = await records.list('revision');
-      const keep = new Set<Digest>(revisions.map(({ value }) => value.image));
-      const { blobs, bytes } = await collectGarbage(store.images, keep);
+      const { blobs, bytes } = await collectImages(records, store);
       if (blobs > 0) log.info({ blobs, bytes }, 'images collected');
     } catch (error) {
       log.warn({ err: error }, 'images not collected'); // Redis is away, or the disk; the next round tries again.

@@ -28,7 +28,7 @@ const SPEC_FILE = 'fn.yaml';
  *  found before the first byte. */
 export async function packDirectory(directory: string): Promise<Readable> {
   const files = await listFiles(directory, ignoring(directory));
-  if (!files.some((file) => file.path === SPEC_FILE)) throw missingSpec(directory);
+  requireSpec(files, directory);
   checkSize(files);
   const archive = packEntries(files.map((file) => entryOf(directory, file, file.path)));
   // Fastest level: the way is usually short, and packing is part of every deploy.
@@ -65,7 +65,7 @@ export interface FunctionPackage {
 /** @throws FnError spec.missing, spec.invalid, handler.missing, package.invalid */
 export async function readPackage(directory: string): Promise<FunctionPackage> {
   const files = await listFiles(directory, ignoring(directory));
-  if (!files.some((file) => file.path === SPEC_FILE && file.type === 'file')) throw missingSpec('the package');
+  requireSpec(files, 'the package');
   const spec = parseSpecFile(await readFile(join(directory, SPEC_FILE), 'utf8'), SPEC_FILE);
   checkHandler(spec, files);
   return { directory, spec, files };
@@ -108,6 +108,7 @@ function checkSize(files: readonly ListedFile[]): void {
   );
 }
 
-function missingSpec(where: string): FnError {
-  return new FnError('spec.missing', `${where} has no ${SPEC_FILE}`);
+function requireSpec(files: readonly ListedFile[], where: string): void {
+  if (files.some((file) => file.path === SPEC_FILE && file.type === 'file')) return;
+  throw new FnError('spec.missing', `${where} has no ${SPEC_FILE}`);
 }
