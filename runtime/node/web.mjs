@@ -1,7 +1,7 @@
 /** Web standard handlers: `(request: Request) => Response`. Bodies stream both ways; a body that is known as a whole goes
  *  out in one piece with its length. */
 
-import { Body, isStream } from './fetch/body.mjs';
+import { Body, discard, isStream } from './fetch/body.mjs';
 import { Headers } from './fetch/headers.mjs';
 import { Request } from './fetch/request.mjs';
 import { Response } from './fetch/response.mjs';
@@ -20,6 +20,8 @@ export function serveWeb(handler) {
     const reply = /** @type {any} */ (await handler(request));
     if (!(reply instanceof Response)) throw new TypeError(`the handler must return a Response, not ${typeName(reply)}`);
     await send(reply, incoming, outgoing);
+    // What a handler began to read and left stands before the next request. Node discards what it did not begin.
+    if (incoming.readableFlowing !== null && !incoming.readableEnded) discard(incoming);
   };
 }
 

@@ -105,6 +105,19 @@ test('a request body streams through: read as a stream, sent as one', async () =
   expect(body.equals(sent.map((byte) => byte ^ 1))).toBe(true);
 });
 
+test.each([
+  ['is not read', ''],
+  ['is read in part', 'const reader = request.body.getReader(); await reader.read();'],
+  ['is cancelled', 'await request.body.cancel();'],
+  ['is left in the middle of a loop', 'for await (const chunk of request.body) break;'],
+])('a request body that %s does not stand in the way of the next request', async (_, reading) => {
+  await using fn = await web(`${reading} return new Response('early', { status: 413 })`);
+  for (let call = 0; call < 3; call++) {
+    const reply = await fn.request('/', { method: 'POST', body: Buffer.alloc(5 << 20) });
+    expect([reply.status, reply.text()]).toEqual([413, 'early']);
+  }
+});
+
 test('a reply nobody reads is not produced', async () => {
   await using fn = await web(
     `if (request.url.endsWith('/made')) return Response.json({ made, cancelled });

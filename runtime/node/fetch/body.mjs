@@ -144,7 +144,7 @@ export function isNamed(name, value) {
 
 /** @param {string | Uint8Array | import('node:http').IncomingMessage} source @returns {Stream} */
 function streamOf(source) {
-  if (source instanceof IncomingMessage) return /** @type {any} */ (Readable.toWeb(source));
+  if (source instanceof IncomingMessage) return streamOfIncoming(source);
   const bytes = typeof source === 'string' ? Buffer.from(source) : source;
   return new ReadableStream({
     type: 'bytes',
@@ -153,6 +153,32 @@ function streamOf(source) {
       controller.close();
     },
   });
+}
+
+/** Unlike Readable.toWeb, cancelling it leaves the connection usable: the next request may come over it.
+ *  @param {import('node:http').IncomingMessage} incoming @returns {Stream} */
+function streamOfIncoming(incoming) {
+  return new ReadableStream({
+    start(controller) {
+      incoming.on('data', (chunk) => {
+        controller.enqueue(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength));
+        if ((controller.desiredSize ?? 0) <= 0) incoming.pause();
+      });
+      incoming.on('end', () => controller.close());
+      incoming.on('error', (error) => controller.error(error));
+      incoming.pause();
+    },
+    pull: () => void incoming.resume(),
+    cancel: () => discard(incoming),
+  });
+}
+
+/** Reads what is left of a request and forgets it.
+ *  @param {import('node:http').IncomingMessage} incoming */
+export function discard(incoming) {
+  incoming.removeAllListeners('data');
+  incoming.removeAllListeners('end');
+  incoming.resume();
 }
 
 /** @param {Source} source @returns {Promise<Buffer>} */

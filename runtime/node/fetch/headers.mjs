@@ -1,4 +1,4 @@
-/** The Headers class of the Fetch standard. Test: test/runtime/fetch.test.ts compares it with undici's. */
+/** The Headers class of the Fetch standard. Test: test/runtime/fetch compares all of this with node's. */
 
 /** An HTTP token (RFC 9110, 5.6.2). */
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
