@@ -58,6 +58,7 @@ export function parseRequestHead(text: string, trusted: boolean): RequestHead {
   if (wrong !== undefined) throw refuse(wrong);
 
   let host: string | undefined;
+  let hostField = '';
   let contentLength = -1;
   let chunked = false;
   let connection: string[] | undefined;
@@ -130,6 +131,7 @@ export function parseRequestHead(text: string, trusted: boolean): RequestHead {
       host = absolute[1]!;
       target = absolute[2]!.startsWith('/') ? absolute[2]! : `/${absolute[2]!}`;
       lines.dropNamed(text, HOST_ONLY);
+      hostField = `host: ${host}\r\n`;
     } else if (target !== '*' || method !== 'OPTIONS') {
       throw refuse('the target is neither a path nor an http URL');
     }
@@ -155,7 +157,6 @@ export function parseRequestHead(text: string, trusted: boolean): RequestHead {
     if (named.includes('traceparent')) traced = false;
   }
 
-  const rewritten = text.charCodeAt(targetStart) === 47 || host === undefined ? '' : `host: ${host}\r\n`;
   return {
     method,
     target,
@@ -168,7 +169,7 @@ export function parseRequestHead(text: string, trusted: boolean): RequestHead {
     webSocket,
     requestId,
     traced,
-    fields: rewritten + lines.kept(text),
+    fields: hostField + lines.kept(text),
   };
 }
 
