@@ -44,6 +44,28 @@ export const REQUIREMENTS = [
     elsewhere: same('ca-certificates'),
   },
   {
+    package: 'nftables',
+    programs: ['nft'],
+    why: 'limits what functions may connect to',
+    for: ALWAYS,
+    elsewhere: same('nftables'),
+  },
+  {
+    package: 'iproute2',
+    programs: ['ip'],
+    why: 'connects functions to the network',
+    for: ALWAYS,
+    elsewhere: { dnf: 'iproute', pacman: 'iproute2', apk: 'iproute2' },
+  },
+  {
+    package: 'containernetworking-plugins',
+    programs: [],
+    files: ['/usr/lib/cni/ptp', '/opt/cni/bin/ptp', '/usr/libexec/cni/ptp'],
+    why: 'connect functions to the network',
+    for: ALWAYS,
+    elsewhere: { dnf: 'containernetworking-plugins', pacman: 'cni-plugins', apk: 'cni-plugins' },
+  },
+  {
     package: 'runc',
     programs: ['runc'],
     why: 'is tested beside crun',
