@@ -2,6 +2,7 @@
  *  so that a crash in between is finished by the next look. */
 
 import type { FunctionName } from '../core/ids.ts';
+import { removeInvocations } from '../core/invocation-log.ts';
 import { removeLogs } from '../core/logs.ts';
 import { ASYNC_ACTIVE_SET, asyncQueue, openQueue } from '../core/queues.ts';
 import { forgetDecisions } from './diary.ts';
@@ -23,6 +24,7 @@ export async function finishDeletion({ config, redis, store }: ActionDeps, name:
   for (const kind of ['instance', 'revision'] as const) {
     for (const { key, value } of await store.list(kind)) if (value.function === name) await store.delete(kind, key);
   }
+  await removeInvocations(redis, name);
   await removeLogs(config.paths.logs, name);
   await forgetDecisions(redis, name);
   await forgetTicket(redis, name);

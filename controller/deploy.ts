@@ -25,6 +25,7 @@ import { parseProblem } from './actions.ts';
 import { claimTicket, drawTicket } from './deploy-ticket.ts';
 import { backoffUntil, CANDIDATE_MARGIN } from './plan.ts';
 import { checkSchedules } from './schedules.ts';
+import { routed } from './gateway-view.ts';
 import type { Upload } from './uploads.ts';
 import type { View } from './view.ts';
 
@@ -52,6 +53,7 @@ const BUILD_WITHIN: Millis = 600_000;
 /** The reconciler gives a candidate its verdict; this bounds the wait when there is no reconciler. */
 const VERDICT_MARGIN: Millis = 10_000;
 const POLL_EVERY: Millis = 500;
+const ROUTED_WITHIN: Millis = 3000;
 
 export class Deployer implements AsyncDisposable {
   readonly #context: ServiceContext;
@@ -99,6 +101,7 @@ export class Deployer implements AsyncDisposable {
     }
     yield timer.step('revision', written.revision);
     await this.#verdict(name, written.revision, signal);
+    await routed(this.#context.config.paths.gatewaySocket, name, written.revision, ROUTED_WITHIN);
     yield timer.step('ready', 'an instance is ready, traffic moves to it');
     yield done(written.revision);
   }

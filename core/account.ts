@@ -23,6 +23,13 @@ export interface AccountFiles {
   readonly memoryPeak?: { readonly path: string; readonly reset?: string };
 }
 
+/** Writing `freeze` stops every process of the instance, `thaw` lets them go on: 0.1 ms each. */
+export interface FreezerFile {
+  readonly path: string;
+  readonly freeze: string;
+  readonly thaw: string;
+}
+
 export type Outcome = 'ok' | 'error' | 'timeout' | 'oom' | 'exit' | 'signal' | 'cancelled';
 
 /** One invocation's account. */

@@ -3,7 +3,7 @@
  *  call the other (core/rpc.ts). An instance belongs to exactly one gateway process at a time, so its slots are counted in
  *  one place and are exact. */
 
-import type { AccountFiles } from './account.ts';
+import type { AccountFiles, FreezerFile } from './account.ts';
 import type { Problem } from './errors.ts';
 import type { FunctionName, InstanceId, InvocationId, NodeId, RevisionId } from './ids.ts';
 import type { EndReason, StartKind } from './records.ts';
@@ -21,6 +21,8 @@ export interface RoutableInstance {
   readonly start: { readonly kind: StartKind; readonly ms: Millis };
   /** What its invocations used is read here; without it they have no account. */
   readonly account?: AccountFiles;
+  /** An idle instance is frozen here by its gateway, so that thawing it needs nobody else. */
+  readonly freezer?: FreezerFile;
 }
 
 /** Calls a gateway makes to its worker. */

@@ -35,6 +35,7 @@ export interface Exchange {
 /** What a connection needs of the gateway. */
 export interface ConnectionOwner {
   readonly bodyLimit: number;
+  readonly patience: ClientPatience;
   /** No new requests: connections close after the reply under way. */
   readonly draining: boolean;
   open(connection: ClientConnection, head: RequestHead, requestId: string): Exchange;
@@ -42,14 +43,21 @@ export interface ConnectionOwner {
   closed(connection: ClientConnection): void;
 }
 
-/** From the first byte of a head to its end. */
-const HEAD_WITHIN: Millis = 10_000;
-const IDLE_MAX: Millis = 75_000;
+/** How long a client may take. */
+export interface ClientPatience {
+  /** From the first byte of a head to its end. */
+  readonly head: Millis;
+  /** Between requests. */
+  readonly idle: Millis;
+  /** Without a byte of a body that is being waited for. */
+  readonly body: Millis;
+  /** To close its side after we have closed ours: closing with bytes of it unread would reset the connection, and lose the
+   *  reply on its way. */
+  readonly linger: Millis;
+}
+export const CLIENT_PATIENCE: ClientPatience = { head: 10_000, idle: 75_000, body: 30_000, linger: 2000 };
+/** While the gateway ends, a connection idle for this long is closed; one that was just used may be used again now. */
 const DRAIN_IDLE: Millis = 500;
-/** Without a byte of a body that is being waited for. */
-const BODY_STALL: Millis = 30_000;
-/** After our last word, time for the client to read it before an unread rest of its request resets the connection. */
-const LINGER: Millis = 2000;
 /** Pipelined bytes held while a reply is due. */
 const UNREAD_MAX = 64 * 1024;
 
@@ -160,26 +168,24 @@ export class ClientConnection {
     this.#finish(last || !this.#head?.keepAlive || this.#receiving || this.#owner.draining);
   }
 
-  /** While the gateway ends: closes a connection that has been idle for a while. One that was just used may be about to be
-   *  used again; that request is still answered, and the connection closed with its reply. */
+  /** While the gateway ends: closes the connection if it is idle; if not, its next reply does. */
   drain(now: Millis): void {
-    if (!this.#exchange && !this.#unread && !this.#closing && now - this.#since > DRAIN_IDLE) this.#close(false);
+    if (!this.#exchange && !this.#unread && !this.#closing && now - this.#since > DRAIN_IDLE) this.#close();
   }
 
-  /** Once a second: ends what takes too long. */
+  /** Ends what takes too long; called now and then. */
   sweep(now: Millis): void {
+    const { head, idle, body, linger } = this.#owner.patience;
     const age = now - this.#since;
     if (this.#closing) {
-      if (age > LINGER) this.socket.destroy();
+      if (age > linger) this.socket.destroy();
     } else if (this.#exchange) {
-      if (this.#receiving && this.#blocked === 0 && age > BODY_STALL) {
-        this.#refuse(new FnError('request.timeout', `no byte of the body came for ${BODY_STALL / 1000} s`));
+      if (this.#receiving && this.#blocked === 0 && age > body) {
+        this.#refuse(new FnError('request.timeout', `no byte of the body came for ${body} ms`));
       }
     } else if (this.#unread) {
-      if (age > HEAD_WITHIN) {
-        this.#refuse(new FnError('request.timeout', `the head was not complete after ${HEAD_WITHIN / 1000} s`));
-      }
-    } else if (age > IDLE_MAX) this.#close(false);
+      if (age > head) this.#refuse(new FnError('request.timeout', `the head was not complete after ${head} ms`));
+    } else if (age > idle) this.#close();
   }
 
   #read(chunk: Buffer): void {
@@ -298,7 +304,7 @@ export class ClientConnection {
     this.#replyStarted = false;
     this.#since = performance.now();
     if (close) {
-      this.#close(this.#receiving || this.#unread !== undefined);
+      this.#close();
       return;
     }
     this.block(BLOCKED_BY_FUNCTION, false);
@@ -319,14 +325,13 @@ export class ClientConnection {
     else this.#resumePipeline();
   }
 
-  #close(linger: boolean): void {
+  #close(): void {
     this.#closing = true;
     this.#unread = undefined;
     this.#since = performance.now();
     this.socket.end();
     this.#blocked = 0;
     this.socket.resume();
-    if (!linger) this.socket.once('finish', () => this.socket.destroy());
   }
 
   #gone(): void {

@@ -111,11 +111,18 @@ export class Dispatcher {
         if (!client.trusted) return undefined;
         return read(async () => ({ status: 200, type: 'text/plain; version=0.0.4', body: await metricsText() }));
       default:
-        return undefined;
+        if (!client.trusted || !path.startsWith(ROUTES)) return undefined;
+        return read(() => jsonReply(200, { revisions: this.#revisionsOf(path.slice(ROUTES.length)) }));
     }
+  }
+
+  /** Where requests for a function go, for who has just changed it. */
+  #revisionsOf(name: string): string[] {
+    return (this.#options.routes.get(name as FunctionName)?.targets ?? []).map(({ revision }) => revision.id);
   }
 }
 
+const ROUTES = '/_fn/routes/';
 /** A body nobody asked for, read and ignored. */
 const PAGE_BODY_MAX = 64 * 1024;
 

@@ -5,11 +5,11 @@ import type { Clock } from '../core/clock.ts';
 import type { Config } from '../core/config.ts';
 import { FnError, toFnError } from '../core/errors.ts';
 import type { FunctionName, RevisionId } from '../core/ids.ts';
+import type { InvocationRecord, InvocationWriter } from '../core/invocation-log.ts';
 import type { Log } from '../core/log.ts';
 import type { LoadReport, RevisionRecord } from '../core/records.ts';
 import { Snapshot } from '../core/store/snapshot.ts';
 import type { Change, Store } from '../core/store/store.ts';
-import type { Millis } from '../core/units.ts';
 import { nextWeighted } from './balancer.ts';
 import { type Autopsy, WorkerLink } from './control.ts';
 import { Fleet } from './fleet.ts';
@@ -20,10 +20,12 @@ import { RouteTable } from './routes.ts';
 import { type Group, type Instance, Slots } from './slots.ts';
 
 export interface FunctionsOptions {
-  readonly config: Pick<Config, 'paths' | 'startTimeout' | 'waitingLimit'>;
+  readonly config: Pick<Config, 'freezeAfter' | 'paths' | 'startTimeout' | 'waitingLimit'>;
   readonly gateway: string;
   readonly store: Store;
   readonly ledger: Ledger;
+  /** Where records of invocations go. */
+  readonly invocations: InvocationWriter | undefined;
   readonly clock: Clock;
   readonly log: Log;
   /** A function is no more. */
@@ -96,8 +98,10 @@ export class Functions implements InvocationOwner, AsyncDisposable {
     return this.#fleet.autopsy(instance);
   }
 
-  finished(name: FunctionName, status: number, took: Millis): void {
-    this.#options.ledger.answered(name, status, took);
+  finished(name: FunctionName, record: InvocationRecord): void {
+    const { ledger, invocations } = this.#options;
+    ledger.answered(name, record.status, record.wall);
+    invocations?.add(name, record);
   }
 
   failed(error: FnError): void {
@@ -107,6 +111,14 @@ export class Functions implements InvocationOwner, AsyncDisposable {
   report(): LoadReport {
     const { gateway, clock } = this.#options;
     return this.#loads.report(gateway, clock.now(), clock.monotonic());
+  }
+
+  /** Freezes the instances that have been idle for a while. */
+  rest(): void {
+    const { clock, config } = this.#options;
+    if (config.freezeAfter === 0) return;
+    const now = clock.monotonic();
+    for (const instance of this.#slots.instances()) instance.rest(now, config.freezeAfter);
   }
 
   totals(): { inFlight: number; waiting: number; instances: number; worker: boolean } {

@@ -8,12 +8,14 @@
 import type { Redis } from 'ioredis';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Config } from '../core/config.ts';
+import { InvocationWriter } from '../core/invocation-log.ts';
 import type { Log } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { LOAD_HASH } from '../core/queues.ts';
 import type { Store } from '../core/store/store.ts';
 import type { Millis } from '../core/units.ts';
 import { AsyncQueues } from './async.ts';
+import { CLIENT_PATIENCE, type ClientPatience } from './connection.ts';
 import { Dispatcher } from './dispatch.ts';
 import { Functions } from './functions.ts';
 import { Ledger } from './ledger.ts';
@@ -27,6 +29,8 @@ export interface GatewayOptions {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly clock?: Clock;
+  /** Instead of CLIENT_PATIENCE. */
+  readonly patience?: Partial<ClientPatience>;
 }
 
 export interface Gateway extends AsyncDisposable {
@@ -43,6 +47,7 @@ export interface Gateway extends AsyncDisposable {
 }
 
 const REPORT_EVERY: Millis = 1000;
+const REST_EVERY: Millis = 250;
 const DRAIN_WITHIN: Millis = 30_000;
 
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
@@ -50,11 +55,13 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const id = `gateway-${config.node}-${process.pid}`;
   const ledger = new Ledger(metrics);
   const queues = redis && new AsyncQueues(redis);
+  const invocations = redis && new InvocationWriter(redis);
   const functions = await Functions.open({
     config,
     gateway: id,
     store,
     ledger,
+    invocations,
     clock,
     log,
     onRemoved: (name) => queues?.drop(name),
@@ -72,17 +79,22 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   });
   const listener = new Listener({
     bodyLimit: config.bodyLimit,
+    patience: { ...CLIENT_PATIENCE, ...options.patience },
     open: (connection, head, requestId) => dispatcher.open(connection, head, requestId),
     refused: (error) => ledger.error(error.code),
   });
   const report = (): void => {
+    invocations?.flush().catch(() => {}); // The same: records are not worth waiting for.
     redis?.hset(LOAD_HASH, id, JSON.stringify(functions.report())).catch(() => {}); // Redis is away: the next one.
   };
   const reporter = setInterval(report, REPORT_EVERY).unref();
+  const rester = setInterval(() => functions.rest(), REST_EVERY).unref();
 
   const end = async (within: Millis = DRAIN_WITHIN): Promise<void> => {
     await listener.drain(within);
     clearInterval(reporter);
+    clearInterval(rester);
+    await invocations?.flush().catch(() => {});
     await functions[Symbol.asyncDispose]();
     await queues?.[Symbol.asyncDispose]();
     await redis?.hdel(LOAD_HASH, id).catch(() => 0); // Redis is away: the report grows old by itself.

@@ -7,7 +7,9 @@
  *    reply is out;
  *  - the client goes: the instance is told by a half-close, and its slot stays taken until it lets go. */
 
-import type { EndReason } from '../core/records.ts';
+import type { Outcome } from '../core/account.ts';
+import type { InvocationRecord } from '../core/invocation-log.ts';
+import type { EndReason, StartKind } from '../core/records.ts';
 import { type ErrorCode, FnError, fromProblem } from '../core/errors.ts';
 import type { FunctionName } from '../core/ids.ts';
 import type { Millis } from '../core/units.ts';
@@ -19,6 +21,7 @@ import type { RequestHead } from './http/parse-request.ts';
 import { randomHex } from './http/random-ids.ts';
 import { dateField } from './http/write.ts';
 import type { Group, Instance, Waiter } from './slots.ts';
+import type { Baseline, Used } from './usage.ts';
 import type { ReplySink, Upstream } from './upstream.ts';
 
 /** What an invocation needs of the gateway. */
@@ -30,7 +33,7 @@ export interface InvocationOwner {
   /** Takes the instance out of rotation while the worker looks at it. */
   autopsy(instance: Instance): Promise<Autopsy>;
   /** `status` is 499 when the client went first. */
-  finished(name: FunctionName, status: number, took: Millis): void;
+  finished(name: FunctionName, record: InvocationRecord): void;
   failed(error: FnError): void;
 }
 
@@ -38,6 +41,15 @@ export interface InvocationOwner {
 const EARLY_MAX = 64 * 1024;
 /** Instances tried for one request. */
 const ATTEMPTS_MAX = 3;
+/** nginx's code for a client that went before its reply. */
+const CANCELLED = 499;
+
+const OUTCOMES: Partial<Record<ErrorCode, Outcome>> = {
+  'function.timeout': 'timeout',
+  'function.oom': 'oom',
+  'function.crashed': 'exit',
+  'function.killed': 'signal',
+};
 
 type Phase = 'waiting' | 'sent' | 'replying' | 'tunnel' | 'ending' | 'over';
 
@@ -56,6 +68,13 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   #attempts = 0;
   #bodyDone: boolean;
   #start = 'warm;ms=0';
+  #startKind: StartKind = 'warm';
+  #baseline: Baseline | undefined;
+  #used: Used | undefined;
+  #bytesIn = 0;
+  #bytesOut = 0;
+  /** Head and body of a reply that waits for its account. */
+  #held: { readonly head: string; readonly body: Outbox } | undefined;
   /** The whole request, while it may still have to be sent again. */
   #replay: string | undefined;
   #frame: 'length' | 'chunked' | 'close' | 'none' = 'none';
@@ -87,6 +106,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   // From the client.
 
   body(buffer: Buffer, start: number, end: number): void {
+    this.#bytesIn += end - start;
     if (!this.#head.chunked) this.#toFunction.bytes(buffer, start, end, false);
     else {
       this.#toFunction.text(`${(end - start).toString(16)}\r\n`);
@@ -151,11 +171,14 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#phase = 'sent';
     this.#attempts++;
     this.#group.load.began();
-    if (waited) {
-      const kind = instance.used ? 'warm' : instance.info.start.kind;
+    const thawed = instance.wake();
+    if (waited || thawed) {
+      const kind = thawed ? 'thawed' : instance.used ? 'warm' : instance.info.start.kind;
+      this.#startKind = kind;
       this.#start = `${kind};ms=${(now - this.#arrivedAt).toFixed(1)}`;
     }
     instance.used = true;
+    this.#baseline = instance.usage?.begin(now, instance.inFlight);
     const upstream = instance.pool.take(now);
     this.#upstream = upstream;
     const timeout = this.#group.revision.spec.timeout;
@@ -206,11 +229,12 @@ export class Invocation implements Exchange, Waiter, ReplySink {
       this.#frame = this.#head.method === 'HEAD' ? 'none' : 'chunked';
     }
     const connection = this.#frame === 'close' ? 'connection: close\r\n' : this.#client.connectionField;
-    this.#client.out.text(
+    const text =
       `HTTP/1.1 ${head.status} ${head.reason}\r\n${head.fields}${framing}x-request-id: ${this.#requestId}\r\n` +
-        `${this.#instance!.replyFields}x-fn-start: ${this.#start}\r\n` +
-        `${head.dated ? '' : dateField(Date.now())}${connection}\r\n`,
-    );
+      `${this.#instance!.replyFields}x-fn-start: ${this.#start}\r\n` +
+      `${head.dated ? '' : dateField(Date.now())}${connection}`;
+    if (this.#head.account && this.#baseline) this.#held = { head: text, body: new Outbox() };
+    else this.#client.out.text(`${text}\r\n`);
   }
 
   onUpgrade(head: ReplyHead): void {
@@ -224,19 +248,23 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   }
 
   onPayload(buffer: Buffer, start: number, end: number): void {
-    const out = this.#client.out;
+    const out = this.#held?.body ?? this.#client.out;
+    this.#bytesOut += end - start;
     if (this.#frame !== 'chunked' || this.#phase === 'tunnel') out.bytes(buffer, start, end, true);
     else {
       out.text(`${(end - start).toString(16)}\r\n`);
       out.bytes(buffer, start, end, true);
       out.text('\r\n');
     }
+    if (this.#held && this.#held.body.size > EARLY_MAX) this.#letGo('');
   }
 
   onComplete(trailers: string, reusable: boolean): void {
     const now = performance.now();
     const client = this.#client;
     const wasTunnel = this.#phase === 'tunnel';
+    if (this.#bodyDone && !wasTunnel) this.#measure();
+    if (this.#held) this.#letGo(this.#accountField(now));
     if (this.#frame === 'chunked' && !wasTunnel) client.out.text(`0\r\n${trailers}\r\n`);
     client.flush(true);
     const upstream = this.#upstream!;
@@ -249,7 +277,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
       if (reusable && instance.state !== 'doomed') instance.pool.give(upstream, now, instance.concurrency);
       else upstream.destroy();
       this.#group.load.ended(now);
-      this.#owner.finished(this.#group.revision.function, this.#status, now - this.#arrivedAt);
+      this.#report(this.#status, this.#status < 500 ? 'ok' : 'error', now);
       instance.release();
     }
     client.done(wasTunnel || this.#frame === 'close');
@@ -275,6 +303,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     if (this.#phase !== 'sent' && this.#phase !== 'replying' && this.#phase !== 'tunnel') return;
     const instance = this.#instance!;
     this.#upstream = undefined;
+    this.#measure();
     this.#client.block(BLOCKED_BY_FUNCTION, false);
     if (unsent && this.#replay !== undefined && this.#attempts < ATTEMPTS_MAX) {
       this.#retry(instance);
@@ -346,6 +375,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#phase = 'ending';
     this.#upstream?.destroy();
     this.#upstream = undefined;
+    this.#measure();
     await this.#owner.kill(instance, this.#requestId);
     this.#group.load.ended(performance.now());
     this.#fail(new FnError('function.timeout', `no reply within ${timeout} ms; the instance was stopped`));
@@ -358,6 +388,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     const group = this.#group;
     const upstream = this.#upstream!;
     this.#upstream = undefined;
+    this.#measure();
     this.#over(status);
     upstream.abandon((inTime) => {
       if (!inTime) void this.#owner.kill(instance, this.#requestId);
@@ -368,13 +399,63 @@ export class Invocation implements Exchange, Waiter, ReplySink {
 
   #fail(error: FnError): void {
     this.#owner.failed(error);
-    this.#over(error.status);
+    this.#over(error.status, error.code);
     this.#client.fail(error);
   }
 
-  #over(status: number): void {
+  #over(status: number, code?: ErrorCode): void {
     this.#phase = 'over';
-    this.#owner.finished(this.#group.revision.function, status, performance.now() - this.#arrivedAt);
+    this.#held = undefined;
+    const outcome = status === CANCELLED ? 'cancelled' : ((code && OUTCOMES[code]) ?? (status < 500 ? 'ok' : 'error'));
+    this.#report(status, outcome, performance.now(), code);
+  }
+
+  /** What it used, once: as soon as its work is done or is being ended, while the counters are still there. */
+  #measure(): void {
+    if (this.#baseline) this.#used ??= this.#instance?.usage?.end(this.#baseline);
+    this.#baseline = undefined;
+  }
+
+  #report(status: number, outcome: Outcome, now: Millis, code?: ErrorCode): void {
+    const { function: name, id: revision } = this.#group.revision;
+    this.#owner.finished(name, {
+      id: this.#requestId,
+      at: Date.now(),
+      revision,
+      ...(this.#instance && { instance: this.#instance.info.id }),
+      method: this.#head.method,
+      status,
+      ...(code && { code }),
+      outcome,
+      start: this.#startKind,
+      wall: Number((now - this.#arrivedAt).toFixed(3)),
+      cpu: 0,
+      throttled: 0,
+      shared: false,
+      ...this.#used,
+      bytesIn: this.#bytesIn,
+      bytesOut: this.#bytesOut,
+    });
+  }
+
+  /** The reply that was held until its account was known, or until it grew too large to hold. */
+  #letGo(field: string): void {
+    const { head, body } = this.#held!;
+    this.#held = undefined;
+    this.#client.out.text(`${head}${field}\r\n`);
+    this.#client.out.append(body);
+  }
+
+  /** `x-fn-account: outcome=ok;wall_ms=…`, durations in ms and µs, sizes in bytes. */
+  #accountField(now: Millis): string {
+    const used = this.#used;
+    if (!used) return '';
+    const peak = used.memoryPeak === undefined ? '' : `;memory_peak_bytes=${used.memoryPeak}`;
+    return (
+      `x-fn-account: outcome=${this.#status < 500 ? 'ok' : 'error'};wall_ms=${(now - this.#arrivedAt).toFixed(2)}` +
+      `;cpu_us=${used.cpu};throttled_us=${used.throttled}${peak};bytes_in=${this.#bytesIn};bytes_out=${this.#bytesOut}` +
+      `;shared=${used.shared}\r\n`
+    );
   }
 
   #renderHead(deadline: Millis): string {
@@ -408,7 +489,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
 /** The error for a connection that broke, from what the worker saw. */
 function whyBroken(error: Error, seen: Autopsy): FnError {
   const known = seen.problem && fromProblem(seen.problem);
-  if (known) return known;
+  if (known && seen.reason !== 'timeout') return known; // The deadline was another invocation's.
   if (error instanceof BadReply) return new FnError('function.bad_reply', `the reply is malformed: ${error.message}`);
   if (seen.alive) return new FnError('function.bad_reply', 'it closed the connection before its reply was complete');
   const { code, detail } = seen.reason ? ENDINGS[seen.reason] : CRASHED;

@@ -5,11 +5,12 @@ import { type AddressInfo, createServer, type ListenOptions, type Server, type S
 import { sleep } from '../core/clock.ts';
 import { FnError } from '../core/errors.ts';
 import type { Millis } from '../core/units.ts';
-import { ClientConnection, type ConnectionOwner, type Exchange } from './connection.ts';
+import { ClientConnection, type ClientPatience, type ConnectionOwner, type Exchange } from './connection.ts';
 import type { RequestHead } from './http/parse-request.ts';
 
 export interface ListenerOptions {
   readonly bodyLimit: number;
+  readonly patience: ClientPatience;
   readonly open: (connection: ClientConnection, head: RequestHead, requestId: string) => Exchange;
   /** A request was refused before anything was found to answer it. */
   readonly refused: (error: FnError) => void;
@@ -29,7 +30,7 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
 
   constructor(options: ListenerOptions) {
     this.#options = options;
-    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_EVERY).unref();
+    this.#sweeper = setInterval(() => this.#sweep(), Math.min(SWEEP_EVERY, options.patience.head)).unref();
   }
 
   /** Listens on a port (0: any); resolves to the port. */
@@ -70,6 +71,10 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
 
   get bodyLimit(): number {
     return this.#options.bodyLimit;
+  }
+
+  get patience(): ClientPatience {
+    return this.#options.patience;
   }
 
   get draining(): boolean {

@@ -11,7 +11,9 @@ import type { RevisionRecord } from '../core/records.ts';
 import type { Millis } from '../core/units.ts';
 import { leastLoaded, startsNeeded } from './balancer.ts';
 import type { FunctionLoad } from './load.ts';
+import { Freezer } from './freezer.ts';
 import { UpstreamPool } from './upstream.ts';
+import { Usage } from './usage.ts';
 
 /** ready: takes requests. suspect: its connection broke and the worker is looking. draining: finishes what it has. doomed:
  *  about to be killed. */
@@ -25,6 +27,10 @@ export class Instance {
   readonly replyFields: string;
   state: State = 'ready';
   inFlight = 0;
+  #idleSince: Millis = performance.now();
+  readonly #freezer: Freezer | undefined;
+  /** Measures what invocations use; absent where nobody said how. */
+  readonly usage: Usage | undefined;
   /** It has answered before; its first invocation reports how it started. */
   used = false;
   readonly #idleWaiters = new Set<() => void>();
@@ -33,6 +39,9 @@ export class Instance {
     this.info = info;
     this.group = group;
     this.pool = new UpstreamPool(info.socket);
+    this.#freezer = info.freezer && new Freezer(info.freezer);
+    this.#freezer?.thaw();
+    this.usage = info.account && new Usage(info.account);
     this.replyFields = `x-fn-instance: ${info.id}\r\nx-fn-revision: ${info.revision}\r\n`;
   }
 
@@ -44,10 +53,31 @@ export class Instance {
   release(): void {
     this.inFlight--;
     if (this.inFlight === 0) {
+      this.#idleSince = performance.now();
       for (const wake of this.#idleWaiters) wake();
       this.#idleWaiters.clear();
     }
     this.group.released();
+  }
+
+  /** Before a request goes out. True when it was frozen. */
+  wake(): boolean {
+    if (!this.#freezer?.frozen) return false;
+    this.#freezer.thaw();
+    return true;
+  }
+
+  /** Freezes it when it has been idle for that long. One that is being stopped must be able to finish. */
+  rest(now: Millis, after: Millis): void {
+    if (this.inFlight > 0 || this.state !== 'ready' || now - this.#idleSince < after) return;
+    if (this.#freezer && !this.#freezer.frozen) this.#freezer.freeze();
+  }
+
+  /** It is no longer ours. */
+  drop(): void {
+    this.pool.close();
+    this.#freezer?.[Symbol.dispose]();
+    this.usage?.[Symbol.dispose]();
   }
 
   /** Resolves to true when nothing is in flight, to false when that took longer than `within`. */
@@ -275,7 +305,7 @@ export class Slots {
     this.#instances.delete(id);
     instance.group.remove(instance);
     instance.group.load.instances--;
-    instance.pool.close();
+    instance.drop();
     instance.group.released();
   }
 

@@ -117,6 +117,7 @@ export class Upstream {
 
   destroy(): void {
     this.#sink = undefined;
+    this.#mode = 'closed';
     this.socket.destroy();
   }
 
@@ -132,7 +133,7 @@ export class Upstream {
   #settle(inTime: boolean): void {
     const settled = this.#settled;
     this.#settled = undefined;
-    this.socket.destroy();
+    this.destroy();
     settled?.(inTime);
   }
 
@@ -168,8 +169,7 @@ export class Upstream {
           this.#sink?.onPayload(buffer, at, length);
           return;
         case 'idle': // A reply to nothing: the connection is of no more use.
-          this.#keep = false;
-          this.socket.destroy();
+          this.destroy();
           return;
         case 'settling':
         case 'closed':
@@ -231,8 +231,7 @@ export class Upstream {
       this.#complete(false);
       sink?.onFlush();
     } else if (this.#mode === 'idle') {
-      this.#mode = 'closed';
-      this.socket.destroy();
+      this.destroy();
     }
   }
 
@@ -242,7 +241,7 @@ export class Upstream {
     this.#mode = 'closed';
     if (mode === 'settling') this.#settle(true);
     else if (mode === 'tunnel') this.#sink?.onComplete('', false);
-    else if (mode !== 'idle') {
+    else if (mode === 'head' || mode === 'body') {
       this.#fail(this.#error ?? new Error('the instance closed the connection'), this.#isUnsent(mode));
     }
   }
@@ -256,9 +255,7 @@ export class Upstream {
 
   #fail(error: Error, unsent: boolean): void {
     const sink = this.#sink;
-    this.#sink = undefined;
-    this.#mode = 'closed';
-    this.socket.destroy();
+    this.destroy();
     sink?.onBroken(error, unsent);
   }
 }

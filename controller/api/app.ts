@@ -6,6 +6,7 @@ import { sleep } from '../../core/clock.ts';
 import type { Context } from '../../core/context.ts';
 import { FnError } from '../../core/errors.ts';
 import type { FunctionName } from '../../core/ids.ts';
+import { readInvocations } from '../../core/invocation-log.ts';
 import { readLogs } from '../../core/logs.ts';
 import type { FunctionRecord } from '../../core/records.ts';
 import type { ServiceContext } from '../../core/service.ts';
@@ -24,6 +25,7 @@ import {
   detailSchema,
   type FunctionDetail,
   functionSchema,
+  invocationSchema,
   logQuery,
   nameParam,
   problemSchema,
@@ -144,6 +146,19 @@ export function createApi({ context, access, reconciler, deployer }: ApiDeps): O
         decisions: (await readDecisions(redis, fn.name, DECISIONS_SHOWN)).map(mutable),
       };
       return c.json(detail, 200);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/v1/functions/{name}/invocations',
+      request: { params: nameParam, query: z.object({ tail: z.coerce.number().int().min(1).max(1000).default(50) }) },
+      responses: { 200: json(z.array(invocationSchema), 'Finished invocations and their accounts, newest first') },
+    }),
+    async (c) => {
+      const { name } = await get(c.req.valid('param').name);
+      return c.json(await readInvocations(redis, name, c.req.valid('query').tail), 200);
     },
   );
 

@@ -53,6 +53,27 @@ export const decisionSchema = z
   })
   .openapi('Decision');
 
+export const invocationSchema = z
+  .object({
+    id: z.string(),
+    at: z.int().describe('When it ended, unix ms'),
+    revision: z.string(),
+    instance: z.string().optional(),
+    method: z.string(),
+    status: z.int().describe('499: the client went before its reply'),
+    code: z.string().optional().describe('The error code, where the platform answered'),
+    outcome: z.enum(['ok', 'error', 'timeout', 'oom', 'exit', 'signal', 'cancelled']),
+    start: z.enum(['warm', 'thawed', 'claimed', 'cold']),
+    wall: z.number().describe('ms from the request to the last byte of the reply'),
+    cpu: z.number().describe('µs of cpu time'),
+    throttled: z.number().describe('µs that the cpu quota held it back'),
+    memoryPeak: z.number().optional().describe('Bytes'),
+    bytesIn: z.int(),
+    bytesOut: z.int(),
+    shared: z.boolean().describe('Other invocations ran in the instance meanwhile'),
+  })
+  .openapi('Invocation');
+
 export const detailSchema = functionSchema
   .extend({
     traffic: z.array(z.object({ revision: z.string(), weight: z.number() })),

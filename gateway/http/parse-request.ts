@@ -27,6 +27,8 @@ export interface RequestHead {
   readonly requestId: string | undefined;
   /** A valid W3C trace context, which is also among the fields. */
   readonly traced: boolean;
+  /** The client asks for the invocation's account. */
+  readonly account: boolean;
   /** The lines that pass to the function, verbatim, each with its CRLF. */
   readonly fields: string;
 }
@@ -67,6 +69,7 @@ export function parseRequestHead(text: string, trusted: boolean): RequestHead {
   let requestId: string | undefined;
   let traces = 0;
   let traced = false;
+  let account = false;
   for (let line = 0; line < lines.count; line++) {
     const kind = kindOf(text, line);
     if (kind === '') continue;
@@ -112,6 +115,10 @@ export function parseRequestHead(text: string, trusted: boolean): RequestHead {
       case 'traceparent':
         traces++;
         traced = traces === 1 && isTraceParent(lines.value(text, line));
+        break;
+      case 'account':
+        account = lines.value(text, line) === '1';
+        lines.dropped[line] = 1;
         break;
       case 'job':
         if (!trusted) lines.dropped[line] = 1;
@@ -169,6 +176,7 @@ export function parseRequestHead(text: string, trusted: boolean): RequestHead {
     webSocket,
     requestId,
     traced,
+    account,
     fields: hostField + lines.kept(text),
   };
 }
@@ -225,6 +233,7 @@ function kindOf(text: string, line: number): string {
       return length === 7 && lines.is(text, line, 'upgrade') ? 'upgrade' : '';
     case 120: // x
       if (length === 12 && lines.is(text, line, 'x-request-id')) return 'x-request-id';
+      if (length === 12 && lines.is(text, line, 'x-fn-account')) return 'account';
       if (lines.hasPrefix(text, line, 'x-fn-'))
         return JOB_FIELDS.some((name) => lines.is(text, line, name)) ? 'job' : 'own';
       if (lines.hasPrefix(text, line, 'x-forwarded-')) return 'own';

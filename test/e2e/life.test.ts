@@ -1,6 +1,7 @@
 /** The ordinary life of functions: called, queued, scaled to zero and back, logged, replaced, removed. */
 
 import { randomBytes } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import { Queue, QueueEvents } from 'bullmq';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { connectRedis } from '../../core/redis.ts';
@@ -12,6 +13,13 @@ beforeAll(async () => {
   platform = await startPlatform();
 }, 120_000);
 afterAll(() => platform[Symbol.asyncDispose](), 60_000);
+
+/** Is the process's control group frozen? v1 and v2 say it in different files. */
+function isFrozen(sandbox: string): boolean {
+  const group = `fn-${platform.config.instanceOfPlatform}/${sandbox}`;
+  const [v1, v2] = [`/sys/fs/cgroup/freezer/${group}/freezer.state`, `/sys/fs/cgroup/${group}/cgroup.events`];
+  return existsSync(v1) ? readFileSync(v1, 'utf8').startsWith('FROZEN') : /^frozen 1$/m.test(readFileSync(v2, 'utf8'));
+}
 
 test('method, path, query, headers and body reach the function, and its reply comes back', async () => {
   await platform.deployFiles({
@@ -95,14 +103,52 @@ test('an asynchronous invocation is accepted, runs, and its result can be read',
   expect(JSON.parse(status.result?.body ?? '')).toEqual({ sum: 3 });
 });
 
-test('a job that fails is tried again, then kept as failed with its error', async () => {
+test('a job whose request is refused for good is kept as failed at once', async () => {
   await platform.deployFiles({
-    'fn.yaml': 'name: refusing\nhandler: index.handler',
-    'index.js': 'exports.handler = async () => ({ statusCode: 422, body: "no" })',
+    'fn.yaml': 'name: refusing',
+    'index.js': 'export default () => new Response("no", { status: 422 })',
   });
   const status = await platform.settled(await platform.submit('/async/refusing', {}));
   expect(status.state).toBe('failed');
   expect(status.attempts).toBe(1);
+});
+
+test('an invocation has an account: in its reply when asked for, and in the records', async () => {
+  await platform.deployFiles({
+    'fn.yaml': 'name: burner',
+    'index.js':
+      'export default () => { const since = process.cpuUsage(); while (process.cpuUsage(since).user < 100_000); return new Response("done") }',
+  });
+  await platform.call('/function/burner');
+  const reply = await platform.call('/function/burner', {
+    headers: { 'x-fn-account': '1', 'x-request-id': 'account-1' },
+  });
+  expect(await reply.text()).toBe('done');
+  const account = new Map(
+    (reply.headers.get('x-fn-account') ?? '').split(';').map((pair) => pair.split('=') as [string, string]),
+  );
+  expect(account.get('outcome')).toBe('ok');
+  expect(account.get('shared')).toBe('false');
+  expect(Number(account.get('cpu_us'))).toBeGreaterThan(95_000);
+  expect(Number(account.get('memory_peak_bytes'))).toBeGreaterThan(2 ** 20);
+  await eventually(async () => {
+    const records = await platform.api.get<{ id: string; outcome: string }[]>('/v1/functions/burner/invocations');
+    expect(records.find(({ id }) => id === 'account-1')).toMatchObject({ outcome: 'ok', start: 'warm', status: 200 });
+  });
+});
+
+test('an idle instance is frozen, and thawed by its next request', async () => {
+  await platform.deployFiles({
+    'fn.yaml': 'name: ticker',
+    'index.js': 'let ticks = 0; setInterval(() => ticks++, 10); export default () => new Response(String(ticks))',
+  });
+  await platform.call('/function/ticker');
+  await eventually(async () => {
+    const [instance] = await platform.instances('ticker');
+    expect(isFrozen(instance?.id.slice(-8) ?? '')).toBe(true);
+  }, 20_000);
+  const reply = await platform.call('/function/ticker');
+  expect(reply.headers.get('x-fn-start')).toMatch(/^thawed;ms=/);
 });
 
 test('a queue that another program fills with plain BullMQ triggers a function', async () => {

@@ -6,7 +6,7 @@
  *  Two drivers do the same with the kernel's two interfaces: v1 (one tree per controller) and v2 (one tree). A file per
  *  controller holds both forms side by side; group.ts composes them; v1.ts and v2.ts know where the directories are. */
 
-import type { AccountFiles } from '../../core/account.ts';
+import type { AccountFiles, FreezerFile } from '../../core/account.ts';
 import type { Bytes, Micros, MilliCpu, Millis } from '../../core/units.ts';
 
 export interface CgroupManager {
@@ -38,6 +38,8 @@ export interface Cgroup extends Disposable {
   /** Where the counters of an account are, for a process without our rights that reads them for every invocation. `owner` is
    *  given the right to reset the peak. */
   accountFiles(owner: number): AccountFiles;
+  /** Where `owner` may freeze and thaw it from now on. */
+  freezerFile(owner: number): FreezerFile;
   /** Starts measuring memoryPeak anew; false where the kernel cannot. */
   resetPeak(): boolean;
   /** Resolves when no process of the group runs any more. */

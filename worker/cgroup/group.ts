@@ -3,7 +3,7 @@
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AccountFiles } from '../../core/account.ts';
+import type { AccountFiles, FreezerFile } from '../../core/account.ts';
 import { sleep } from '../../core/clock.ts';
 import { FnError } from '../../core/errors.ts';
 import type { Millis } from '../../core/units.ts';
@@ -75,6 +75,10 @@ export class Group implements Cgroup {
   accountFiles(owner: number): AccountFiles {
     const memoryPeak = this.#parts.memory.peakFile(owner);
     return { ...this.#parts.cpu.accountFiles(), ...(memoryPeak && { memoryPeak }) };
+  }
+
+  freezerFile(owner: number): FreezerFile {
+    return this.#parts.freezer.file(owner);
   }
 
   resetPeak(): boolean {

@@ -1,7 +1,7 @@
 /** One instance: a sandbox that runs a revision. Keeps its record, its owner and its last log lines; InstanceManager decides
  *  what happens to it. `starting → ready → draining → stopped | failed`. */
 
-import type { AccountFiles } from '../../core/account.ts';
+import type { AccountFiles, FreezerFile } from '../../core/account.ts';
 import type { RoutableInstance } from '../../core/control.ts';
 import type { InstanceId } from '../../core/ids.ts';
 import type { LogFile, LogLine } from '../../core/logs.ts';
@@ -33,7 +33,7 @@ export class Instance {
   /** An invocation broke on it: its end is not a crash loop. */
   broke = false;
   #record: InstanceRecord;
-  #account: AccountFiles | undefined;
+  #gatewayFiles: { readonly account: AccountFiles; readonly freezer: FreezerFile } | undefined;
   readonly #tail: string[] = [];
 
   constructor(record: InstanceRecord, revision: RevisionRecord, sandbox: Sandbox<InstanceOwner>, log: LogFile) {
@@ -72,12 +72,13 @@ export class Instance {
     return this.#record;
   }
 
-  /** @param gatewayUid may reset the peak of its memory. */
+  /** @param gatewayUid may freeze and thaw it, and reset the peak of its memory. */
   routable(gatewayUid: number): RoutableInstance {
     const { id, function: name, revision, start = { kind: 'cold', ms: 0 } } = this.#record;
     const { concurrency } = this.revision.spec;
-    this.#account ??= this.sandbox.cgroup.accountFiles(gatewayUid);
-    return { id, function: name, revision, socket: this.sandbox.socket, concurrency, start, account: this.#account };
+    const { cgroup, socket } = this.sandbox;
+    this.#gatewayFiles ??= { account: cgroup.accountFiles(gatewayUid), freezer: cgroup.freezerFile(gatewayUid) };
+    return { id, function: name, revision, socket, concurrency, start, ...this.#gatewayFiles };
   }
 
   #logLine(line: PipeLine, from: LogLine['from']): LogLine {

@@ -56,6 +56,8 @@ export interface ManagerParts {
 const CALL_WITHIN: Millis = 5000;
 /** From SIGTERM to SIGKILL when the platform ends an idle instance. */
 const STOP_GRACE: Millis = 2000;
+/** A young instance may be on its way to a request that has not reached it yet. */
+const SETTLES_WITHIN: Millis = 1000;
 /** Its connection breaks a moment before its end is seen. */
 const AUTOPSY_WITHIN: Millis = 500;
 /** The log's last lines arrive with the end of the process; after a refused claim it is about to end. */
@@ -132,6 +134,7 @@ export class InstanceManager {
   async stop(id: InstanceId, mode: 'if-idle' | 'drain', reason: EndReason): Promise<boolean> {
     const instance = this.#instances.get(id);
     if (!instance || instance.intent) return true;
+    if (mode === 'if-idle' && Date.now() - (instance.record.readyAt ?? 0) < SETTLES_WITHIN) return false;
     const gateway = instance.owner && this.#gateways.get(instance.owner);
     const deadlineMs = mode === 'drain' ? instance.revision.spec.timeout : 0;
     if (gateway) {

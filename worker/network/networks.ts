@@ -47,7 +47,11 @@ export class Networks {
     networks.#readState();
     const { unavailable } = networks;
     if (unavailable) log.warn({ reason: unavailable.message, hint: unavailable.hint }, 'functions have no network');
-    else if (networks.#router.exists) await networks.#prepare();
+    else if (networks.#router.exists) {
+      await networks
+        .#prepare()
+        .catch((error: unknown) => log.warn({ err: error }, 'the network is not as it should be'));
+    }
     return networks;
   }
 
@@ -201,7 +205,7 @@ export class Networks {
 /** What the CNI plugin ptp is asked for. The router's end has the same address on every interface: the resolver's. */
 function interfaceConfig(address: string): object {
   return {
-    cniVersion: '1.0.0',
+    cniVersion: '0.4.0', // Every release since 2019 knows it.
     name: 'fn',
     type: 'ptp',
     ipam: {

@@ -19,7 +19,10 @@ const METADATA = ['100.100.100.200/32', '168.63.129.16/32'];
 const NEVER = ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '192.0.0.0/24', '224.0.0.0/4', '240.0.0.0/4'];
 /** At once, so that no function hangs until its timeout. A reset for TCP: the kernel sends only a few ICMP errors a second. */
 const REFUSE = 'goto refuse';
-const REFUSAL = chain('refuse', '', ['meta l4proto tcp reject with tcp reset', 'reject with icmpx admin-prohibited']);
+const REFUSAL = chain('refuse', '', [
+  'meta l4proto tcp reject with tcp reset',
+  'reject with icmpx type admin-prohibited',
+]);
 
 export interface ListRule {
   readonly block: number;
