@@ -5,6 +5,9 @@
 
 const { isUtf8 } = process.getBuiltinModule('node:buffer');
 
+const JSON_TYPE = ['content-type', 'application/json'];
+/** What says how a reply is framed, which is our part. */
+const OURS = new Set(['connection', 'content-length', 'keep-alive', 'transfer-encoding', 'upgrade']);
 const TEXT_TYPE = /^(text\/|application\/(.+\+)?(json|xml)\b|application\/(javascript|x-www-form-urlencoded)\b)/i;
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
@@ -90,28 +93,32 @@ function clfTime(time) {
  *  @param {ServerResponse} response @param {IncomingMessage} request @param {FunctionUrlReply | undefined} result */
 export function sendFunctionUrlReply(response, request, result) {
   if (result?.statusCode === undefined) {
-    return end(response, request, Buffer.from(JSON.stringify(result ?? null)), 'application/json');
+    finish(response, request, 200, [...JSON_TYPE], Buffer.from(JSON.stringify(result ?? null)));
+    return;
   }
   const { headers = {}, cookies = [], body = '', isBase64Encoded = false } = result;
   const status = Number(result.statusCode);
   if (!Number.isInteger(status) || status < 200 || status > 599) {
-    throw new RangeError(`statusCode must be from 200 to 599, not ${String(result.statusCode)}`);
+    throw new RangeError(`statusCode must be from 200 to 599, not ${result.statusCode}`);
   }
-  response.statusCode = status;
+  const raw = cookies.flatMap((cookie) => ['set-cookie', cookie]);
+  let typed = body === '';
   for (const [name, value] of Object.entries(headers)) {
-    if (value !== undefined && value !== null) response.setHeader(name, String(value));
+    const key = name.toLowerCase();
+    if (value === undefined || value === null || OURS.has(key)) continue;
+    raw.push(name, String(value));
+    typed ||= key === 'content-type';
   }
-  if (cookies.length > 0) response.setHeader('set-cookie', cookies);
+  if (!typed) raw.push(...JSON_TYPE);
   const text = typeof body === 'string' ? body : JSON.stringify(body);
-  end(response, request, Buffer.from(text, isBase64Encoded ? 'base64' : 'utf8'), 'application/json');
+  finish(response, request, status, raw, Buffer.from(text, isBase64Encoded ? 'base64' : 'utf8'));
 }
 
-/** @param {ServerResponse} response @param {IncomingMessage} request @param {Buffer} body @param {string} type */
-function end(response, request, body, type) {
-  if (body.length > 0 && !response.hasHeader('content-type')) response.setHeader('content-type', type);
-  response.removeHeader('transfer-encoding');
-  response.removeHeader('connection');
-  const bodiless = response.statusCode === 204 || response.statusCode === 304;
-  if (!bodiless) response.setHeader('content-length', body.length);
+/** @param {ServerResponse} response @param {IncomingMessage} request @param {number} status @param {string[]} headers
+ *  @param {Buffer} body */
+function finish(response, request, status, headers, body) {
+  const bodiless = status === 204 || status === 304;
+  if (!bodiless) headers.push('content-length', String(body.length));
+  response.writeHead(status, headers);
   response.end(bodiless || request.method === 'HEAD' ? undefined : body);
 }

@@ -100,6 +100,16 @@ test('cookies of a result become set-cookie headers', async () => {
   expect((await fn.request('/')).headers).toMatchObject({ 'set-cookie': ['a=1; Secure', 'b=2'], 'x-n': '7' });
 });
 
+test('headers that say how the reply is framed are ours; one that is not valid is the function’s error', async () => {
+  await using fn = await lambda(`async ({ rawPath }) => rawPath === '/bad'
+    ? { statusCode: 200, headers: { 'x-a': 'line\\nbreak' } }
+    : { statusCode: 200, headers: { 'Content-Length': 99, 'Transfer-Encoding': 'chunked', 'x-b': null }, body: 'four' }`);
+  const framed = await fn.request('/');
+  expect([framed.text(), framed.headers['content-length'], framed.headers['x-b']]).toEqual(['four', '4', undefined]);
+  const bad = await fn.request('/bad');
+  expect([bad.status, bad.json()]).toMatchObject([500, { errorType: 'TypeError' }]);
+});
+
 test('a statusCode that is none is the function’s error', async () => {
   await using fn = await lambda('async () => ({ statusCode: 99 })');
   const reply = await fn.request('/');
