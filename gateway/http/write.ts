@@ -25,12 +25,17 @@ export interface PlainReply {
 
 /** The error as problem+json. Log lines travel along: they are what a user needs first. */
 export function problemReply(error: FnError, requestId: string): PlainReply {
-  const { retryAfterS } = error.options;
+  const { retryAfterS, data } = error.options;
+  const allow = Array.isArray(data?.['allow']) ? data['allow'].join(', ') : '';
   return {
     status: error.status,
     type: 'application/problem+json',
     body: `${JSON.stringify(error.toProblem({ component: 'gateway', requestId }))}\n`,
-    headers: { 'x-fn-error': error.code, ...(retryAfterS !== undefined && { 'retry-after': String(retryAfterS) }) },
+    headers: {
+      'x-fn-error': error.code,
+      ...(retryAfterS !== undefined && { 'retry-after': String(retryAfterS) }),
+      ...(error.code === 'request.method_refused' && { allow }),
+    },
   };
 }
 

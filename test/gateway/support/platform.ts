@@ -15,6 +15,7 @@ import { Metrics } from '../../../core/metrics.ts';
 import { type Handlers, RpcPeer } from '../../../core/rpc.ts';
 import { type FunctionSpecInput, specSchema } from '../../../core/spec.ts';
 import { MemoryStore } from '../../../core/store/memory.ts';
+import type { ClientPatience } from '../../../gateway/connection.ts';
 import { createGateway, type Gateway } from '../../../gateway/gateway.ts';
 import { eventually } from '../../support/eventually.ts';
 
@@ -57,7 +58,15 @@ export interface Platform extends AsyncDisposable {
   run(spec: FunctionSpecInput, listener: RequestListener): Promise<InstanceServer>;
 }
 
-export async function startPlatform(env: Record<string, string> = {}, redis?: Redis): Promise<Platform> {
+export interface PlatformOptions {
+  readonly redis?: Redis;
+  readonly patience?: Partial<ClientPatience>;
+}
+
+export async function startPlatform(
+  env: Record<string, string> = {},
+  { redis, patience }: PlatformOptions = {},
+): Promise<Platform> {
   const home = await mkdtemp(join(tmpdir(), 'fng-'));
   const config = loadConfig({ FN_HOME: home, FN_LOG_LEVEL: 'silent', ...env });
   const store = new MemoryStore();
@@ -105,6 +114,7 @@ export async function startPlatform(env: Record<string, string> = {}, redis?: Re
     log: silentLog,
     metrics,
     ...(redis && { redis }),
+    ...(patience && { patience }),
   });
   const port = await gateway.listen('127.0.0.1', 0);
   const peer = (): Promise<Peer> =>

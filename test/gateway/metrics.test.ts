@@ -1,0 +1,69 @@
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { eventually } from '../support/eventually.ts';
+import { startPlatform } from './support/platform.ts';
+import { exchange, wire } from './support/wire.ts';
+
+describe('the metrics', () => {
+  it('count what was answered by function and class, and how long it took', async () => {
+    await using platform = await startPlatform();
+    await platform.run({ name: 'ok' }, (request, response) => {
+      response.statusCode = request.url === '/bad' ? 500 : 200;
+      response.end();
+    });
+    for (const path of ['', '', '/bad']) await fetch(`${platform.url}/function/ok${path}`);
+    const text = await platform.gateway.metricsText();
+    expect(text).toContain('fn_requests_total{function="ok",status="2xx"} 2');
+    expect(text).toContain('fn_requests_total{function="ok",status="5xx"} 1');
+    expect(text).toContain('fn_request_duration_seconds_count{function="ok"} 3');
+    expect(text).toContain('fn_requests_in_flight 0');
+  });
+
+  it('tell cancelled invocations apart', async () => {
+    await using platform = await startPlatform();
+    let begun = false;
+    await platform.run({ name: 'left' }, () => void (begun = true));
+    {
+      await using client = await wire(platform.port);
+      client.send('GET /function/left HTTP/1.1\r\nHost: a\r\n\r\n');
+      await eventually(() => expect(begun).toBe(true));
+    }
+    await eventually(async () =>
+      expect(await platform.gateway.metricsText()).toContain('fn_requests_total{function="left",status="cancelled"} 1'),
+    );
+  });
+
+  it('forget a function that is removed', async () => {
+    await using platform = await startPlatform();
+    await platform.run({ name: 'gone' }, (_request, response) => response.end());
+    await fetch(`${platform.url}/function/gone`);
+    expect(await platform.gateway.metricsText()).toContain('function="gone"');
+    await platform.store.delete('function', 'gone');
+    await eventually(async () => expect(await platform.gateway.metricsText()).not.toContain('function="gone"'));
+  });
+
+  it('are shown on the internal socket only', async () => {
+    await using platform = await startPlatform();
+    const path = join(platform.config.home, 'g.sock');
+    await platform.gateway.listenTrusted(path);
+    const request = 'GET /_fn/metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n';
+    expect(await exchange(path, request)).toContain('# TYPE fn_requests_in_flight gauge');
+    expect(await exchange(platform.port, request)).toMatch(/^HTTP\/1\.1 404 /);
+  });
+});
+
+describe('the internal socket', () => {
+  it('may set what a job tells its function', async () => {
+    await using platform = await startPlatform();
+    await platform.run({ name: 'job' }, (request, response) => response.end(JSON.stringify(request.headers)));
+    const path = join(platform.config.home, 'g.sock');
+    await platform.gateway.listenTrusted(path);
+    const fields = 'X-Fn-Invocation-Id: job.1\r\nX-Fn-Attempt: 2\r\nX-Fn-Queue: q\r\nX-Fn-Deadline: 1\r\n';
+    const request = `GET /function/job HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${fields}\r\n`;
+    const inside = await exchange(path, request);
+    expect(inside).toContain('"x-fn-invocation-id":"job.1","x-fn-attempt":"2","x-fn-queue":"q"');
+    expect(inside).not.toContain('"x-fn-deadline":"1"');
+    expect(inside).not.toContain('x-forwarded-for');
+    expect(await exchange(platform.port, request)).not.toContain('x-fn-queue');
+  });
+});
