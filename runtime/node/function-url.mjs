@@ -93,7 +93,7 @@ function clfTime(time) {
  *  @param {ServerResponse} response @param {IncomingMessage} request @param {FunctionUrlReply | undefined} result */
 export function sendFunctionUrlReply(response, request, result) {
   if (result?.statusCode === undefined) {
-    finish(response, request, 200, [...JSON_TYPE], Buffer.from(JSON.stringify(result ?? null)));
+    finish(response, request, 200, [...JSON_TYPE], JSON.stringify(result ?? null));
     return;
   }
   const { headers = {}, cookies = [], body = '', isBase64Encoded = false } = result;
@@ -111,14 +111,14 @@ export function sendFunctionUrlReply(response, request, result) {
   }
   if (!typed) raw.push(...JSON_TYPE);
   const text = typeof body === 'string' ? body : JSON.stringify(body);
-  finish(response, request, status, raw, Buffer.from(text, isBase64Encoded ? 'base64' : 'utf8'));
+  finish(response, request, status, raw, isBase64Encoded ? Buffer.from(text, 'base64') : text);
 }
 
 /** @param {ServerResponse} response @param {IncomingMessage} request @param {number} status @param {string[]} headers
- *  @param {Buffer} body */
+ *  @param {string | Buffer} body a text leaves in one write with the head, bytes in two */
 function finish(response, request, status, headers, body) {
   const bodiless = status === 204 || status === 304;
-  if (!bodiless) headers.push('content-length', String(body.length));
+  if (!bodiless) headers.push('content-length', String(Buffer.byteLength(body)));
   response.writeHead(status, headers);
   response.end(bodiless || request.method === 'HEAD' ? undefined : body);
 }
