@@ -44,7 +44,7 @@ export function connectRedis(config: Config, kind: 'failFast' | 'patient'): Redi
 }
 
 /** Waits until Redis answers, at most `timeout`. */
-export async function waitForRedis(redis: Redis, timeout: Millis): Promise<void> {
+export async function waitForRedis(redis: Redis, timeout: Millis, signal?: AbortSignal): Promise<void> {
   const end = performance.now() + timeout;
   for (;;) {
     try {
@@ -52,7 +52,7 @@ export async function waitForRedis(redis: Redis, timeout: Millis): Promise<void>
       return;
     } catch (cause) {
       if (performance.now() > end) throw new FnError('redis.unavailable', 'Redis did not answer in time', { cause });
-      await sleep(20);
+      await sleep(20, signal);
     }
   }
 }

@@ -21,10 +21,10 @@ export function privateRedis(config: Config, env: Record<string, string>, events
     name: 'redis',
     ...events,
     launch: () => spawn(program, argumentsOf(config), { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] }),
-    ready: async () => {
+    ready: async (_, signal) => {
       const redis = connectRedis(config, 'failFast');
       try {
-        await waitForRedis(redis, 30_000); // Reading back a large append-only file takes a while.
+        await waitForRedis(redis, 30_000, signal); // Reading back a large append-only file takes a while.
         await chown(config.paths.redisSocket, process.getuid?.() ?? 0, config.gatewayUid);
       } finally {
         redis.disconnect();

@@ -1,0 +1,216 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { FunctionDetail, FunctionSummary, Status } from '../../controller/api/schemas.ts';
+import type { LogLine } from '../../core/logs.ts';
+import type { Problem } from '../../core/errors.ts';
+import { type CommandOptions, FN, fn, type Outcome } from '../support/command.ts';
+import { eventually } from '../support/eventually.ts';
+import { startPlatform, type TestPlatform } from '../support/platform.ts';
+import { notRoot, skipBecause } from '../support/requires.ts';
+
+describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
+  let platform: TestPlatform;
+  beforeAll(async () => {
+    platform = await startPlatform();
+  });
+  afterAll(() => platform[Symbol.asyncDispose]());
+
+  const run = (args: readonly string[], options: CommandOptions = {}): Promise<Outcome> =>
+    fn(args, { ...options, env: { FN_HOME: platform.config.home } });
+  const json = async <T>(args: readonly string[]): Promise<T> =>
+    JSON.parse((await run([...args, '--json'])).stdout) as T;
+
+  /** A directory with a function in it. */
+  async function source(name: string, code: string, spec = `name: ${name}\nmemory: 64Mi\n`): Promise<string> {
+    const directory = join(platform.config.home, 'sources', name);
+    await mkdir(directory, { recursive: true });
+    await writeFile(join(directory, 'fn.yaml'), spec);
+    await writeFile(join(directory, 'index.mjs'), code);
+    return directory;
+  }
+
+  test('a function is made, deployed, called, looked at and removed', async () => {
+    const directory = join(platform.config.home, 'sources', 'first');
+    await mkdir(join(platform.config.home, 'sources'), { recursive: true });
+    expect((await run(['init', directory])).code).toBe(0);
+
+    const deployed = await run(['deploy'], { cwd: directory });
+    expect(deployed).toMatchObject({ code: 0, stderr: '' });
+    expect(deployed.stdout).toMatch(/^ {2}pack {8}.*\n {2}upload /);
+    const url = `${platform.gatewayUrl}/function/first`;
+    expect(deployed.stdout.trimEnd().split('\n').at(-1)).toBe(url);
+
+    const list = await json<FunctionSummary[]>(['ls']);
+    expect(list).toHaveLength(1);
+    expect(list[0]).toMatchObject({ name: 'first', url, revision: 'first-00001', ready: 1, desired: 1 });
+    expect(list[0]?.image).toMatch(/^sha256:/);
+    expect((await run(['ls'])).stdout).toMatch(/^NAME +STATE +READY.*\nfirst +ready +1\/1/);
+    expect((await run(['ls', '--quiet'])).stdout).toBe('first\n');
+
+    const called = await run(['invoke', 'first', '--path', '/a?name=you']);
+    expect(called.code).toBe(0);
+    expect(JSON.parse(called.stdout)).toEqual({ message: 'Hello, you!', method: 'GET', path: '/a' });
+
+    expect((await json<FunctionDetail>(['inspect', 'first'])).spec).toMatchObject({ name: 'first', timeout: 10_000 });
+    expect((await run(['inspect', 'first'])).stdout).toContain('first-00001');
+
+    const removed = await run(['rm', 'first']);
+    expect(removed).toMatchObject({ code: 0, stdout: 'removed first\n' });
+    expect(await json<FunctionSummary[]>(['ls'])).toEqual([]);
+  });
+
+  test('status names the gateway, the API and each process', async () => {
+    const status = await json<Status>(['status']);
+    expect(status).toMatchObject({ healthy: true, gatewayUrl: platform.gatewayUrl, home: platform.config.home });
+    expect(status.processes.map(({ role }) => role)).toEqual(['gateway', 'worker', 'controller', 'builder']);
+    const { code, stdout } = await run(['status']);
+    expect(code).toBe(0);
+    expect(stdout).toContain('is well');
+  });
+
+  test('a body comes from a flag, a file or a pipe, and goes back byte for byte', async () => {
+    await platform.deploy(
+      await source(
+        'echo',
+        'export default (request) => new Response(request.body, { headers: { "x-type": request.headers.get("content-type"), "x-mine": request.headers.get("x-mine") } });',
+      ),
+    );
+    const bytes = new Uint8Array(100_000).map((_, index) => (index * 7) % 256);
+    const file = join(platform.config.home, 'sources', 'body.png');
+    await writeFile(file, bytes);
+
+    const data = await json<{ status: number; headers: Record<string, string>; body: string }>([
+      'invoke',
+      'echo',
+      '-d',
+      '{"a":1}',
+      '-H',
+      'X-Mine: yes',
+    ]);
+    expect(data).toMatchObject({
+      status: 200,
+      body: '{"a":1}',
+      headers: { 'x-type': 'application/json', 'x-mine': 'yes' },
+    });
+    expect(await json(['invoke', 'echo', '--data', 'plain'])).toMatchObject({
+      headers: { 'x-type': 'text/plain;charset=utf-8' },
+    });
+    const sent = await json<{ body: string; base64: boolean }>(['invoke', 'echo', '--file', file]);
+    expect(sent.base64).toBe(true);
+    expect(Buffer.from(sent.body, 'base64').equals(Buffer.from(bytes))).toBe(true);
+    expect(await run(['invoke', 'echo', '--file', '-'], { input: 'from a pipe' })).toMatchObject({
+      code: 0,
+      stdout: 'from a pipe',
+    });
+  });
+
+  test("a failing reply makes a failing command, ours explained, the function's own passed on", async () => {
+    await platform.deploy(
+      await source(
+        'moody',
+        'export default (request) => { if (request.url.endsWith("/throw")) throw new Error("no luck"); return new Response("teapot", { status: 418 }); };',
+      ),
+    );
+    const own = await run(['invoke', 'moody']);
+    expect(own).toMatchObject({ code: 1, stdout: 'teapot' });
+    expect(own.stderr).toContain('HTTP 418');
+    const unknown = await run(['invoke', 'nobody', '--json']);
+    expect(unknown.code).toBe(1);
+    expect(JSON.parse(unknown.stderr)).toMatchObject({ code: 'function.not_found', status: 404 });
+  });
+
+  test('an asynchronous call prints its id, or waits for its result', async () => {
+    await platform.deploy(
+      await source(
+        'later',
+        'export const run = (event) => ({ got: event.body });',
+        'name: later\nmemory: 64Mi\nhandler: index.run\n',
+      ),
+    );
+    const queued = await run(['invoke', 'later', '--async', '--data', 'x']);
+    expect(queued.code).toBe(0);
+    expect(queued.stdout).toMatch(/^later\.[0-9a-z]{20}\n$/);
+    const { code, stdout } = await run(['invoke', 'later', '--async', '--wait', '--data', 'x']);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toEqual({ got: 'x' });
+  });
+
+  test('a function that fails to load prints its own error and its last log lines', async () => {
+    const directory = await source(
+      'broken',
+      'console.log("about to break");\nthrow new Error("cannot find my config");',
+    );
+    const { code, stderr } = await run(['deploy', directory]);
+    expect(code).toBe(1);
+    expect(stderr).toContain('The function failed to load');
+    expect(stderr).toContain('cannot find my config');
+    expect(stderr).toContain('about to break');
+    expect(stderr).toContain('hint:');
+  });
+
+  test('a mistake in fn.yaml is told with its line', async () => {
+    const directory = await source('typo', 'export default () => new Response();', 'name: typo\nmemroy: 64Mi\n');
+    const { code, stderr } = await run(['deploy', directory, '--json']);
+    expect(code).toBe(1);
+    const problem = JSON.parse(stderr) as Problem;
+    expect(problem.code).toBe('spec.invalid');
+    expect(problem.detail).toContain('fn.yaml:2: memroy is not a key here; did you mean memory?');
+  });
+
+  test('logs show what was printed, chosen and followed until Ctrl-C', async () => {
+    await platform.deploy(
+      await source('chatty', 'let n = 0; export default () => { console.log(`call ${++n}`); return new Response(); };'),
+    );
+    await platform.call('/function/chatty');
+    await eventually(async () =>
+      expect((await run(['logs', 'chatty'])).stdout).toMatch(/^\d\d:\d\d:\d\d\.\d{3} [0-9a-f]{8} +call 1\n$/),
+    );
+    const child = spawn(FN, ['logs', 'chatty', '--follow', '--json'], {
+      env: { PATH: process.env['PATH'], FN_HOME: platform.config.home },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let [output, errors] = ['', ''];
+    child.stdout.on('data', (chunk) => (output += String(chunk)));
+    child.stderr.on('data', (chunk) => (errors += String(chunk)));
+    const exited = once(child, 'exit');
+    const texts = (): string[] =>
+      output
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as LogLine).text);
+    await eventually(() => expect(texts()).toEqual(['call 1']));
+    await platform.call('/function/chatty');
+    await eventually(() => expect(texts()).toEqual(['call 1', 'call 2']));
+    child.kill('SIGINT');
+    expect(await exited).toEqual([0, null]);
+    expect(errors).toBe('');
+    expect((await run(['logs', 'chatty', '--tail', '1'])).stdout).toMatch(/call 2\n$/);
+  });
+
+  test('removing is all or nothing where a name is wrong', async () => {
+    await platform.deploy(await source('kept', 'export default () => new Response("here");'));
+    const { code, stderr } = await run(['rm', 'kept', 'ketp']);
+    expect(code).toBe(1);
+    expect(stderr).toContain('there is no function ketp');
+    expect(stderr).toContain('Did you mean kept?');
+    expect((await run(['invoke', 'kept'])).stdout).toBe('here');
+  });
+
+  test('the platform is found by its home alone: a second one is refused, with the pid of the first', async () => {
+    const { supervisor } = await json<{ supervisor: number }>(['status']);
+    const { code, stderr } = await run(['server']);
+    expect(code).toBe(1);
+    expect(stderr).toContain('A platform is already running in this FN_HOME');
+    expect(stderr).toContain(`pid ${supervisor} holds`);
+    expect((await run(['status'])).code).toBe(0);
+  });
+
+  test('everything can be removed at once', async () => {
+    expect((await run(['rm', '--all', '--json'])).code).toBe(0);
+    expect(await json<FunctionSummary[]>(['ls'])).toEqual([]);
+    expect((await run(['ls'])).stdout).toContain('No functions yet');
+  });
+});

@@ -1,0 +1,103 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { loadConfig } from '../../core/config.ts';
+import { connectRedis, waitForRedis } from '../../core/redis.ts';
+import { FN, fn } from '../support/command.ts';
+import { testDirectory } from '../support/directory.ts';
+import { leftovers } from '../support/platform.ts';
+import { startRedis } from '../support/redis.ts';
+import { notRoot, skipBecause } from '../support/requires.ts';
+
+const PORTS = { FN_GATEWAY_PORT: '0', FN_API_PORT: '0' };
+
+describe.skipIf(skipBecause(notRoot()))('fn server refuses to start, says why, and leaves nothing', () => {
+  test('when a port is taken', async () => {
+    await using home = await testDirectory();
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const { code, stderr } = await fn(['server'], { env: { ...PORTS, FN_HOME: home.path, FN_API_PORT: String(port) } });
+    server.close();
+    expect(code).toBe(1);
+    expect(stderr).toContain(`127.0.0.1:${port} is taken by`);
+    expect(stderr).toContain(`(pid ${process.pid})`);
+    expect(stderr).toContain('FN_API_PORT=');
+    expect(leftovers(loadConfig({ FN_HOME: home.path }))).toEqual([]);
+  });
+
+  test.each([
+    ['forgets on restart', 'appendonly', 'no', 'without append-only persistence', 'CONFIG SET appendonly yes'],
+    [
+      'evicts',
+      'maxmemory-policy',
+      'allkeys-lru',
+      'evicts keys under pressure',
+      'CONFIG SET maxmemory-policy noeviction',
+    ],
+  ])('when the Redis it was given %s', async (_, key, value, detail, hint) => {
+    await using redis = await startRedis();
+    const client = connectRedis(redis.config, 'failFast');
+    await waitForRedis(client, 5000);
+    await client.config('SET', key, value);
+    client.disconnect();
+    await using home = await testDirectory();
+    const env = { ...PORTS, FN_HOME: home.path, REDIS_URL: redis.config.redisUrl };
+    const { code, stderr } = await fn(['server'], { env });
+    expect(code).toBe(1);
+    expect(stderr).toContain(detail);
+    expect(stderr).toContain(hint);
+    expect(leftovers(loadConfig(env))).toEqual([]);
+  });
+
+  test('when the Redis it was given is not there', async () => {
+    await using home = await testDirectory();
+    const env = { ...PORTS, FN_HOME: home.path, REDIS_URL: 'redis://127.0.0.1:1' };
+    const { code, stderr } = await fn(['server'], { env });
+    expect(code).toBe(1);
+    expect(stderr).toContain('Redis does not answer');
+  });
+
+  test("when a process of it cannot start, with that process' own words", async () => {
+    await using home = await testDirectory();
+    const env = { ...PORTS, FN_HOME: home.path, FN_DRIVER: 'runc', PATH: '/nonexistent' };
+    const { code, stderr } = await fn(['server'], {
+      env: { ...env, PATH: process.env['PATH'] ?? '', FN_API_HOST: '203.0.113.7' },
+    });
+    expect(code).toBe(2);
+    expect(stderr).toContain('cannot listen on 203.0.113.7');
+    expect(leftovers(loadConfig({ FN_HOME: home.path }))).toEqual([]);
+  });
+
+  test('when it is not root', async () => {
+    await using home = await testDirectory();
+    await chmod(home.path, 0o777);
+    const child = spawn(FN, ['server'], {
+      uid: 65_534,
+      gid: 65_534,
+      env: { PATH: process.env['PATH'], FN_HOME: join(home.path, 'home'), HOME: '/nonexistent' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let errors = '';
+    child.stderr.on('data', (chunk) => (errors += String(chunk)));
+    expect(await once(child, 'close')).toEqual([1, null]);
+    expect(errors).toContain('needs root');
+    expect(errors).toContain('sudo npm start');
+  });
+});
+
+describe.skipIf(skipBecause(notRoot()))('fn server that is interrupted while it starts', () => {
+  test.each([50, 300, 700, 1200])('after %d ms leaves nothing', async (ms) => {
+    await using home = await testDirectory();
+    const env = { ...PORTS, FN_HOME: home.path };
+    const child = spawn(FN, ['server', '--json'], { env: { PATH: process.env['PATH'], ...env }, stdio: 'ignore' });
+    const exited = once(child, 'exit');
+    await new Promise((resolve) => setTimeout(resolve, ms)); // Where it has got to by then differs: each place must do.
+    child.kill('SIGINT');
+    await exited;
+    expect(leftovers(loadConfig(env))).toEqual([]);
+  });
+});
