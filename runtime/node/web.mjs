@@ -30,7 +30,6 @@ async function send(reply, incoming, outgoing) {
   if (reply.status < 200) throw new TypeError('the handler returned Response.error()');
   const { source, headers } = reply instanceof Body ? partsOf(reply) : partsOfFetched(reply);
   const bodiless = incoming.method === 'HEAD' || reply.status === 204 || reply.status === 304;
-  outgoing.strictContentLength = true;
   if (isStream(source)) {
     if (!bodiless) return pump(source, outgoing, () => writeHead(reply, headers.toRaw(HOP_BY_HOP), outgoing));
     await source.cancel();
@@ -68,6 +67,7 @@ function writeHead(reply, headers, outgoing) {
  *  that takes its time gets its head sent first.
  *  @param {Stream} source @param {ServerResponse} outgoing @param {() => void} writeHead */
 async function pump(source, outgoing, writeHead) {
+  outgoing.strictContentLength = true; // A length the function gave must be true; on all replies it costs a write each.
   const reader = source.getReader();
   outgoing.once('close', () => outgoing.writableFinished || reader.cancel().catch(() => {}));
   let next = reader.read();

@@ -71,6 +71,14 @@ test('a wrong content-length of the function is corrected where the body is know
   expect((await fn.request('/')).headers['content-length']).toBe('4');
 });
 
+test.each(['1', '1000'])('a stream that is not the %s bytes long its header says is broken off', async (length) => {
+  await using fn = await web(`if (request.url.endsWith('/ok')) return new Response('ok');
+    const body = ReadableStream.from([Buffer.from('four')]);
+    return new Response(body, { headers: { 'content-length': '${length}' } })`);
+  await expect(fn.request('/')).rejects.toThrow(BROKEN);
+  expect((await fn.request('/ok')).text()).toBe('ok');
+});
+
 test('HEAD and 204 have no body, HEAD has the length of the one it would have', async () => {
   await using fn = await web(
     'return request.method === "HEAD" ? new Response("12345") : new Response(null, { status: 204 })',
