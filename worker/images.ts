@@ -2,7 +2,7 @@
  *  its dependencies to mount at /task. Layers are unpacked once per digest, trees mounted once per image, both shared by all
  *  instances. */
 
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Config } from '../core/config.ts';
 import { TASK_PATH } from '../core/control.ts';
@@ -23,6 +23,17 @@ export interface UnpackedImage {
 
 const FLAGS = MS_RDONLY | MS_NOSUID | MS_NODEV;
 const nameOf = (digest: Digest): string => digest.slice('sha256:'.length);
+
+/** Unpacked layers are not flushed to disk: after the machine went down, maybe without power, they may be damaged. */
+export async function dropLayersOfEarlierBoot(config: Config): Promise<void> {
+  const { layers } = config.paths;
+  const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8');
+  const stamp = join(layers, '.boot');
+  if ((await readFile(stamp, 'utf8').catch(() => '')) === boot) return;
+  await rm(layers, { recursive: true, force: true });
+  await mkdir(layers, { mode: 0o711 });
+  await writeFile(stamp, boot);
+}
 
 export class Images {
   readonly #config: Config;
@@ -50,6 +61,7 @@ export class Images {
       const manifest = await readManifest(this.#config.paths.images, image).catch(() => undefined);
       for (const layer of manifest?.layers ?? []) layers.add(nameOf(layer.digest));
     }
+    layers.add('.boot');
     const trees = new Set([...keep].map(nameOf));
     for (const name of await readdir(this.#config.paths.tasks)) {
       if (trees.has(name)) continue;
@@ -58,7 +70,9 @@ export class Images {
       await rm(join(this.#config.paths.tasks, name), { recursive: true, force: true });
     }
     for (const name of await readdir(this.#config.paths.layers)) {
-      if (!layers.has(name)) await rm(join(this.#config.paths.layers, name), { recursive: true, force: true });
+      const beingUnpacked = name.includes('.partial-');
+      if (!layers.has(name) && !beingUnpacked)
+        await rm(join(this.#config.paths.layers, name), { recursive: true, force: true });
     }
   }
 

@@ -13,7 +13,7 @@ import type { Millis } from '../core/units.ts';
 import { openCgroups } from './cgroup/open.ts';
 import { serveControl } from './control.ts';
 import { chooseDriver, hideHybridCgroup2, requireRoot } from './host.ts';
-import { Images } from './images.ts';
+import { dropLayersOfEarlierBoot, Images } from './images.ts';
 import { StartBackoff } from './instances/backoff.ts';
 import type { InstanceOwner } from './instances/instance.ts';
 import { InstanceManager } from './instances/manager.ts';
@@ -31,6 +31,7 @@ const LEASE: Millis = 15_000;
 const LEASE_EVERY: Millis = 5000;
 const MEMORY_CHECK_EVERY: Millis = 1000;
 const SWEEP_EVERY: Millis = 30_000;
+const COLLECT_EVERY: Millis = 600_000;
 const FLUSH_WITHIN: Millis = 2000;
 /** Warm sandboxes may hold this share of the machine's memory. */
 const POOL_SHARE = 0.25;
@@ -39,6 +40,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   const { config, log, metrics, store } = context;
   requireRoot();
   await prepareDirectories(config);
+  await dropLayersOfEarlierBoot(config);
   await shareMounts(config.paths.sandboxes);
   const driverName = chooseDriver(config);
   const decoy = driverName === 'crun' ? hideHybridCgroup2() : undefined;
@@ -103,6 +105,12 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   const timers = [
     setInterval(() => void lease(), LEASE_EVERY),
     setInterval(() => manager.checkMemory(), MEMORY_CHECK_EVERY),
+    setInterval(() => {
+      const used = [...snapshot.values('revision'), ...manager.all.map(({ revision }) => revision)];
+      images
+        .collect(new Set(used.map(({ image }) => image)))
+        .catch((error: unknown) => log.warn({ err: error }, 'layers not collected'));
+    }, COLLECT_EVERY),
     setInterval(
       () => void sweep(host, log).catch((error: unknown) => log.warn({ err: error }, 'sweep failed')),
       SWEEP_EVERY,

@@ -194,9 +194,9 @@ test('a new revision takes over without a failed request, and the old instances 
   });
   await platform.deployFiles(files('one'));
   const seen = new Set<string>();
-  let going = true;
+  const over = new AbortController();
   const client = async (): Promise<void> => {
-    while (going) {
+    while (!over.signal.aborted) {
       const reply = await platform.call('/function/rolling');
       seen.add(`${reply.status} ${await reply.text()}`);
     }
@@ -204,7 +204,7 @@ test('a new revision takes over without a failed request, and the old instances 
   const clients = [client(), client()];
   await platform.deployFiles(files('two'));
   await eventually(async () => expect(await (await platform.call('/function/rolling')).text()).toBe('two'));
-  going = false;
+  over.abort();
   await Promise.all(clients);
   expect([...seen].sort()).toEqual(['200 one', '200 two']);
   await eventually(async () => {

@@ -5,22 +5,22 @@
 import type { Clock } from '../../core/clock.ts';
 import { sleep } from '../../core/clock.ts';
 import type { Config } from '../../core/config.ts';
-import type { GatewayCalls, RoutableInstance } from '../../core/control.ts';
+import type { GatewayCalls, RoutableInstance, WorkerCalls } from '../../core/control.ts';
 import { FnError, toFnError } from '../../core/errors.ts';
 import { type FunctionName, instanceId, type InstanceId, newSandboxId, type RevisionId } from '../../core/ids.ts';
 import type { Log } from '../../core/log.ts';
 import { LogFile } from '../../core/logs.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { EndReason, InstanceRecord, RevisionRecord } from '../../core/records.ts';
+import type { RpcPeer } from '../../core/rpc.ts';
 import type { Millis } from '../../core/units.ts';
 import type { Images, UnpackedImage } from '../images.ts';
 import type { Pool } from '../pool.ts';
-import { TimeoutError } from '../sandbox/ask.ts';
-import { PIDS_LIMIT } from '../sandbox/profile.ts';
 import { Sandbox, type SandboxEnd, type SandboxHost } from '../sandbox/sandbox.ts';
 import type { StartBackoff } from './backoff.ts';
 import { classifyEnd, endProblem } from './ends.ts';
 import { Instance, type InstanceOwner } from './instance.ts';
+import { loadInstance } from './load.ts';
 import type { RecordWriter } from './record-writer.ts';
 
 /** How an instance ended. */
@@ -32,11 +32,7 @@ export interface Ending {
 /** A connected gateway, as the manager needs it. */
 export interface GatewayLink {
   readonly key: symbol;
-  call<K extends keyof GatewayCalls & string>(
-    name: K,
-    input: GatewayCalls[K]['in'],
-    timeout: Millis,
-  ): Promise<GatewayCalls[K]['out']>;
+  readonly call: RpcPeer<GatewayCalls, WorkerCalls>['call'];
 }
 
 export interface ManagerParts {
@@ -60,8 +56,6 @@ const STOP_GRACE: Millis = 2000;
 const SETTLES_WITHIN: Millis = 1000;
 /** Its connection breaks a moment before its end is seen. */
 const AUTOPSY_WITHIN: Millis = 500;
-/** The log's last lines arrive with the end of the process; after a refused claim it is about to end. */
-const LAST_WORDS_WITHIN: Millis = 500;
 
 export class InstanceManager {
   readonly #parts: ManagerParts;
@@ -251,7 +245,7 @@ export class InstanceManager {
       uncount();
       if (!warm) this.#write(record);
       void sandbox.ended.then((end) => this.#ended(instance, end));
-      await this.#load(instance, image, began);
+      await this.#load(instance, image, config.startTimeout - (performance.now() - began));
       this.#ready(instance, warm ? 'claimed' : 'cold', performance.now() - began, gateway);
       return instance;
     } catch (error) {
@@ -267,80 +261,16 @@ export class InstanceManager {
     }
   }
 
-  /** The claim: limits, code, handler. */
-  async #load(instance: Instance, image: UnpackedImage, began: number): Promise<void> {
-    const { revision, sandbox } = instance;
-    const { spec } = revision;
-    const { startTimeout } = this.#parts.config;
+  /** Writes down why an instance never became ready. */
+  async #load(instance: Instance, image: UnpackedImage, within: Millis): Promise<void> {
     try {
-      sandbox.mountTask(image.task);
-      sandbox.cgroup.setLimits({ memory: spec.memory, cpu: spec.cpu, pids: PIDS_LIMIT });
-      const reply = await sandbox.claim(
-        {
-          function: revision.function,
-          revision: revision.id,
-          instance: instance.id,
-          handler: spec.handler,
-          env: { ...image.env, ...spec.env },
-          timeoutMs: spec.timeout,
-          memoryBytes: spec.memory,
-        },
-        Math.max(1, startTimeout - (performance.now() - began)),
-      );
-      if (reply.status === 200) return;
-      throw await this.#loadError(instance, reply.body);
+      await loadInstance(instance, image, within);
     } catch (error) {
-      throw await this.#refuse(instance, error);
+      const { reason } = await instance.over;
+      const problem = toFnError(error).toProblem();
+      this.#write(instance.change({ state: 'failed', end: { at: Date.now(), reason, problem } }));
+      throw error;
     }
-  }
-
-  /** The bootstrap says why the handler did not load. It then exits; its last lines belong to the story. */
-  async #loadError(instance: Instance, body: Readonly<Record<string, unknown>>): Promise<FnError> {
-    instance.intent = 'load-error';
-    await Promise.race([instance.sandbox.ended, sleep(LAST_WORDS_WITHIN)]);
-    const error = (typeof body['error'] === 'object' && body['error'] ? body['error'] : {}) as Readonly<
-      Record<string, unknown>
-    >;
-    const text =
-      `${String(error['name'] ?? 'Error')}: ${String(error['message'] ?? 'the bootstrap did not say why')}`.slice(
-        0,
-        2000,
-      );
-    const code = error['kind'] === 'missing' ? 'handler.missing' : 'function.load_failed';
-    return new FnError(code, code === 'handler.missing' ? String(error['message']).slice(0, 2000) : text, {
-      logs: instance.tail,
-      ...(typeof error['stack'] === 'string' && { data: { stack: error['stack'].slice(0, 4000) } }),
-    });
-  }
-
-  /** Ends an instance that never became ready, and says why in the record. */
-  async #refuse(instance: Instance, error: unknown): Promise<FnError> {
-    const { sandbox } = instance;
-    let problem: FnError;
-    if (error instanceof FnError) {
-      problem = error;
-    } else if (error instanceof TimeoutError) {
-      instance.intent = 'start-timeout';
-      problem = new FnError('function.start_timeout', `not ready within ${this.#parts.config.startTimeout} ms`, {
-        logs: instance.tail,
-      });
-    } else {
-      // The connection broke: it ended while loading, and how it did says what to answer.
-      const ending = await Promise.race([instance.over, sleep(LAST_WORDS_WITHIN).then(() => undefined)]);
-      if (ending?.reason === 'oom') problem = ending.problem;
-      else {
-        const how = ending ? ending.problem.message : toFnError(error).message;
-        problem = new FnError('function.load_failed', `it ended while loading: ${how}`, {
-          logs: instance.tail,
-          cause: error,
-        });
-      }
-    }
-    instance.intent ??= 'load-error';
-    await sandbox.stop(0);
-    const { reason } = await instance.over;
-    this.#write(instance.change({ state: 'failed', end: { at: Date.now(), reason, problem: problem.toProblem() } }));
-    return problem;
   }
 
   #ready(instance: Instance, kind: 'claimed' | 'cold', ms: Millis, gateway: symbol | undefined): void {

@@ -26,10 +26,11 @@ export const SANDBOX_UID = 1000;
 const ID_RANGE = 65_536;
 const MIB = 2 ** 20;
 
-const MASKED_PATHS = [
-  ...['acpi', 'asound', 'interrupts', 'kcore', 'keys', 'latency_stats', 'timer_list', 'timer_stats', 'sched_debug'],
-  ...['scsi', 'kallsyms', 'kpagecount', 'kpageflags', 'kpagecgroup', 'config.gz', 'modules', 'diskstats', 'partitions'],
-].map((name) => `/proc/${name}`);
+const MASKED_PATHS =
+  `acpi asound interrupts kcore keys latency_stats timer_list timer_stats sched_debug scsi kallsyms kpagecount kpageflags
+  kpagecgroup config.gz modules diskstats partitions pressure`
+    .split(/\s+/)
+    .map((name) => `/proc/${name}`);
 const READONLY_PATHS = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
 
 export function sandboxProfile(input: ProfileInput): object {

@@ -1,0 +1,77 @@
+/** Makes an instance of a generic sandbox: its limits, its code, its handler. When that fails, the instance is ended and the
+ *  error says which of the many ways it failed: no such handler, an error while loading, an exit, out of memory, too slow. */
+
+import { sleep } from '../../core/clock.ts';
+import { FnError, toFnError } from '../../core/errors.ts';
+import type { Millis } from '../../core/units.ts';
+import type { UnpackedImage } from '../images.ts';
+import { TimeoutError } from '../sandbox/ask.ts';
+import { PIDS_LIMIT } from '../sandbox/profile.ts';
+import type { Instance } from './instance.ts';
+
+/** The log's last lines arrive with the end of the process; after a refused claim it is about to end. */
+const LAST_WORDS_WITHIN: Millis = 500;
+const TEXT_MAX = 2000;
+/** The kernel's default: a sandbox nobody has claimed has less. */
+const WEIGHT = 100;
+
+/** Resolves when the instance is ready to serve. @throws FnError when it never will be; no process of it is left then. */
+export async function loadInstance(instance: Instance, image: UnpackedImage, within: Millis): Promise<void> {
+  const { revision, sandbox } = instance;
+  const { spec } = revision;
+  let problem: FnError;
+  try {
+    sandbox.mountTask(image.task);
+    sandbox.cgroup.setLimits({ memory: spec.memory, cpu: spec.cpu, pids: PIDS_LIMIT, weight: WEIGHT });
+    const claim = {
+      function: revision.function,
+      revision: revision.id,
+      instance: instance.id,
+      handler: spec.handler,
+      env: { ...image.env, ...spec.env },
+      timeoutMs: spec.timeout,
+      memoryBytes: spec.memory,
+    };
+    const reply = await sandbox.claim(claim, Math.max(1, within));
+    if (reply.status === 200) return;
+    problem = await refusal(instance, reply.body['error']);
+  } catch (error) {
+    problem = error instanceof TimeoutError ? tooSlow(instance, within) : await brokenOff(instance, error);
+  }
+  instance.intent ??= 'load-error';
+  await sandbox.stop(0);
+  throw problem;
+}
+
+/** The bootstrap says why the handler did not load. It then exits; its last lines belong to the story. */
+async function refusal(instance: Instance, said: unknown): Promise<FnError> {
+  instance.intent = 'load-error';
+  await Promise.race([instance.sandbox.ended, sleep(LAST_WORDS_WITHIN)]);
+  const error = Object(said) as Readonly<Record<string, unknown>>;
+  const text = (value: unknown, other: string): string =>
+    (typeof value === 'string' ? value : other).slice(0, TEXT_MAX);
+  const message = text(error['message'], 'the bootstrap did not say why');
+  const options = {
+    logs: instance.tail,
+    ...(typeof error['stack'] === 'string' && { data: { stack: text(error['stack'], '') } }),
+  };
+  if (error['kind'] === 'missing') return new FnError('handler.missing', message, options);
+  return new FnError('function.load_failed', `${text(error['name'], 'Error')}: ${message}`, options);
+}
+
+function tooSlow(instance: Instance, within: Millis): FnError {
+  instance.intent = 'start-timeout';
+  return new FnError(
+    'function.start_timeout',
+    `the module was not loaded within the ${Math.round(within)} ms that were left`,
+    { logs: instance.tail },
+  );
+}
+
+/** The connection broke: it ended while loading, and how it did says what to answer. */
+async function brokenOff(instance: Instance, error: unknown): Promise<FnError> {
+  const ending = await Promise.race([instance.over, sleep(LAST_WORDS_WITHIN).then(() => undefined)]);
+  if (ending?.reason === 'oom') return ending.problem;
+  const how = ending ? ending.problem.message : toFnError(error).message;
+  return new FnError('function.load_failed', `it ended while loading: ${how}`, { logs: instance.tail, cause: error });
+}
