@@ -3,7 +3,7 @@
 
 import { stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import { packDirectory } from '../builder/package.ts';
+import { packDirectory } from '../builder/pack.ts';
 import type { DeployEvent } from '../controller/deploy.ts';
 import { FnError } from '../core/errors.ts';
 import type { Api } from './api.ts';

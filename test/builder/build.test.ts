@@ -12,7 +12,7 @@ import { baseLayer } from '../../builder/base.ts';
 import { readManifest } from '../../builder/oci/manifest.ts';
 import { unpackLayer } from '../../builder/oci/unpack.ts';
 import { validateLayout } from '../../builder/oci/validate.ts';
-import { packDirectory } from '../../builder/package.ts';
+import { packDirectory } from '../../builder/pack.ts';
 import { testDirectory, type Tree } from '../support/directory.ts';
 import { workshop, type Workshop } from './support.ts';
 

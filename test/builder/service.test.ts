@@ -16,7 +16,7 @@ import type { Service } from '../../core/service.ts';
 import { MemoryStore } from '../../core/store/memory.ts';
 import { startBuilder } from '../../builder/main.ts';
 import { validateLayout } from '../../builder/oci/validate.ts';
-import { packDirectory } from '../../builder/package.ts';
+import { packDirectory } from '../../builder/pack.ts';
 import { testDirectory, type Tree } from '../support/directory.ts';
 import { eventually } from '../support/eventually.ts';
 import { startRedis } from '../support/redis.ts';
