@@ -7,6 +7,7 @@ import type { Socket } from 'node:net';
 import { FnError } from '../core/errors.ts';
 import { requestIdFrom } from '../core/ids.ts';
 import type { Millis } from '../core/units.ts';
+import { forwardedFields } from './heads.ts';
 import { BodyScanner } from './http/body.ts';
 import { HEAD_END } from './http/fields.ts';
 import { Outbox } from './http/outbox.ts';
@@ -70,10 +71,10 @@ export class ClientConnection {
   /** It came over the internal socket. */
   readonly trusted: boolean;
   readonly out = new Outbox();
-  /** Fields about the client for the function, by the Host they were made for. */
-  forwardedHost = '';
-  forwarded = '';
   readonly #owner: ConnectionOwner;
+  /** Fields about the client, and the Host they were made for. */
+  #forwarded = '';
+  #forwardedHost: string | undefined;
   readonly #body = new BodyScanner();
   #exchange: Exchange | undefined;
   #head: RequestHead | undefined;
@@ -104,8 +105,13 @@ export class ClientConnection {
     });
   }
 
-  get remoteAddress(): string {
-    return this.socket.remoteAddress ?? '';
+  /** The fields that tell a function who its client is; made once for a connection and a Host. */
+  forwardedFor(host: string): string {
+    if (this.#forwardedHost !== host) {
+      this.#forwardedHost = host;
+      this.#forwarded = forwardedFields(this.socket.remoteAddress ?? '', host);
+    }
+    return this.#forwarded;
   }
 
   /** The Connection field of the reply under way: whether this connection goes on after it. */

@@ -17,7 +17,9 @@ export interface WorkerLinkOptions {
   /** Who we are. */
   readonly gateway: string;
   readonly handlers: Handlers<GatewayCalls>;
-  /** What belongs to us, each time we have connected. */
+  /** A new connection: the worker may route to us from now on. */
+  readonly onConnecting: () => void;
+  /** What belonged to us when the worker answered, each time we have connected. */
   readonly onInstances: (instances: readonly RoutableInstance[]) => void;
   readonly startTimeout: Millis;
   readonly log: Log;
@@ -110,13 +112,14 @@ export class WorkerLink implements AsyncDisposable {
   }
 
   async #connect(): Promise<RpcPeer<WorkerCalls, GatewayCalls> | undefined> {
-    const { socket: path, gateway, handlers, onInstances, log } = this.#options;
+    const { socket: path, gateway, handlers, onConnecting, onInstances, log } = this.#options;
     const socket = connect({ path });
     const open = await new Promise<boolean>((resolve) => {
       socket.once('connect', () => resolve(true));
       socket.once('error', () => resolve(false)); // Not there yet: tried again.
     });
     if (!open) return undefined;
+    onConnecting();
     const peer = new RpcPeer<WorkerCalls, GatewayCalls>(socket, handlers);
     if (this.#closing.signal.aborted) peer.close();
     try {

@@ -28,6 +28,8 @@ export class Fleet {
   readonly #options: FleetOptions;
   readonly #kills = new Map<InstanceId, Promise<void>>();
   readonly #autopsies = new Map<InstanceId, Promise<Autopsy>>();
+  /** Routed to us on the present connection: maybe after the worker wrote its list, which then lacks them. */
+  readonly #routed = new Set<InstanceId>();
   #link: WorkerLink | undefined;
 
   constructor(options: FleetOptions) {
@@ -41,6 +43,7 @@ export class Fleet {
   /** What the worker may ask of us. */
   readonly handlers: Handlers<GatewayCalls> = {
     route: async ({ instance }) => {
+      this.#routed.add(instance.id);
       await this.#admit(instance);
       return {};
     },
@@ -51,20 +54,22 @@ export class Fleet {
       instance.state = 'draining';
       instance.group.remove(instance);
       const idle = await instance.idle(deadlineMs, this.#options.clock);
-      if (idle) this.#options.slots.remove(id);
+      if (idle) this.#drop(id);
       return { idle };
     },
     gone: ({ instance }) => {
-      this.#options.slots.remove(instance);
+      this.#drop(instance);
       return {};
     },
   };
 
+  readonly connecting = (): void => this.#routed.clear();
+
   /** Everything that is ours, said by a worker we have just connected to. */
   readonly sync = (instances: readonly RoutableInstance[]): void => {
     const { slots } = this.#options;
-    const listed = new Set(instances.map((one) => one.id));
-    for (const instance of slots.instances()) if (!listed.has(instance.info.id)) slots.remove(instance.info.id);
+    const ours = new Set([...this.#routed, ...instances.map((one) => one.id)]);
+    for (const { info } of slots.instances()) if (!ours.has(info.id)) slots.remove(info.id);
     for (const info of instances) {
       const known = slots.get(info.id);
       if (!known) void this.#admit(info);
@@ -75,14 +80,14 @@ export class Fleet {
   /** Ends an instance. Resolves when it is gone, or when the worker did not say so in time; then it stays out of rotation
    *  and is ended when the worker is back. */
   kill(instance: Instance, invocation: string): Promise<void> {
-    const { slots, log } = this.#options;
+    const { log } = this.#options;
     const { id } = instance.info;
     instance.state = 'doomed';
     instance.group.remove(instance);
     let killing = this.#kills.get(id);
     if (!killing) {
       killing = (this.#link?.kill(id, invocation) ?? Promise.resolve())
-        .then(() => slots.remove(id))
+        .then(() => this.#drop(id))
         .catch((error: unknown) => log.warn({ instance: id, err: toFnError(error) }, 'instance not ended'))
         .finally(() => this.#kills.delete(id));
       this.#kills.set(id, killing);
@@ -105,8 +110,13 @@ export class Fleet {
     return looking;
   }
 
+  #drop(id: InstanceId): void {
+    this.#routed.delete(id);
+    this.#options.slots.remove(id);
+  }
+
   async #examine(instance: Instance): Promise<Autopsy> {
-    const { slots, log } = this.#options;
+    const { log } = this.#options;
     const { id, socket } = instance.info;
     let seen: Autopsy;
     try {
@@ -116,7 +126,7 @@ export class Fleet {
       seen = { alive: await answers(socket) }; // The worker is away: whether it takes connections decides.
     }
     log.info({ instance: id, alive: seen.alive, reason: seen.reason }, 'instance examined');
-    if (!seen.alive) slots.remove(id);
+    if (!seen.alive) this.#drop(id);
     else if (instance.state === 'suspect') {
       instance.state = 'ready';
       instance.group.restore(instance);

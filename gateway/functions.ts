@@ -62,6 +62,7 @@ export class Functions implements InvocationOwner, AsyncDisposable {
       socket: config.paths.workerSocket,
       gateway,
       handlers: this.#fleet.handlers,
+      onConnecting: this.#fleet.connecting,
       onInstances: this.#fleet.sync,
       startTimeout: config.startTimeout,
       log,

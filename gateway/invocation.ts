@@ -7,21 +7,20 @@
  *    reply is out;
  *  - the client goes: the instance is told by a half-close, and its slot stays taken until it lets go. */
 
-import type { Outcome } from '../core/account.ts';
-import type { InvocationRecord } from '../core/invocation-log.ts';
-import type { EndReason, StartKind } from '../core/records.ts';
-import { type ErrorCode, FnError, fromProblem } from '../core/errors.ts';
+import { type ErrorCode, FnError } from '../core/errors.ts';
 import type { FunctionName } from '../core/ids.ts';
+import type { InvocationRecord } from '../core/invocation-log.ts';
 import type { Millis } from '../core/units.ts';
 import { BLOCKED_BY_FUNCTION, type ClientConnection, type Exchange } from './connection.ts';
 import type { Autopsy } from './control.ts';
+import { CANCELLED, whyBroken } from './endings.ts';
+import { type Framing, framingFields, framingFor, functionHead } from './heads.ts';
 import { Outbox } from './http/outbox.ts';
-import { BadReply, type ReplyHead } from './http/parse-reply.ts';
+import type { ReplyHead } from './http/parse-reply.ts';
 import type { RequestHead } from './http/parse-request.ts';
-import { randomHex } from './http/random-ids.ts';
 import { dateField } from './http/write.ts';
 import type { Group, Instance, Waiter } from './slots.ts';
-import type { Baseline, Used } from './usage.ts';
+import { Tally } from './tally.ts';
 import type { ReplySink, Upstream } from './upstream.ts';
 
 /** What an invocation needs of the gateway. */
@@ -41,16 +40,6 @@ export interface InvocationOwner {
 const EARLY_MAX = 64 * 1024;
 /** Instances tried for one request. */
 const ATTEMPTS_MAX = 3;
-/** nginx's code for a client that went before its reply. */
-const CANCELLED = 499;
-
-const OUTCOMES: Partial<Record<ErrorCode, Outcome>> = {
-  'function.timeout': 'timeout',
-  'function.oom': 'oom',
-  'function.crashed': 'exit',
-  'function.killed': 'signal',
-};
-
 type Phase = 'waiting' | 'sent' | 'replying' | 'tunnel' | 'ending' | 'over';
 
 export class Invocation implements Exchange, Waiter, ReplySink {
@@ -68,16 +57,12 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   #attempts = 0;
   #bodyDone: boolean;
   #start = 'warm;ms=0';
-  #startKind: StartKind = 'warm';
-  #baseline: Baseline | undefined;
-  #used: Used | undefined;
-  #bytesIn = 0;
-  #bytesOut = 0;
-  /** Head and body of a reply that waits for its account. */
-  #held: { readonly head: string; readonly body: Outbox } | undefined;
+  readonly #tally: Tally;
+  /** The head of a reply that waits for its account, as the rest of it does in the client's outbox. */
+  #held: string | undefined;
   /** The whole request, while it may still have to be sent again. */
   #replay: string | undefined;
-  #frame: 'length' | 'chunked' | 'close' | 'none' = 'none';
+  #framing: Framing = 'none';
   #status = 0;
   #clientBlocked = false;
   #functionBlocked = false;
@@ -100,13 +85,14 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#bodyDone = !client.bodyIncomplete;
     this.#group = group;
     this.#arrivedAt = performance.now();
-    this.#group.load.arrived(this.#arrivedAt);
+    this.#tally = new Tally(this.#arrivedAt);
+    group.load.arrived(this.#arrivedAt);
   }
 
   // From the client.
 
   body(buffer: Buffer, start: number, end: number): void {
-    this.#bytesIn += end - start;
+    this.#tally.bytesIn += end - start;
     if (!this.#head.chunked) this.#toFunction.bytes(buffer, start, end, false);
     else {
       this.#toFunction.text(`${(end - start).toString(16)}\r\n`);
@@ -150,12 +136,12 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     switch (this.#phase) {
       case 'waiting':
         this.#group.leave(this);
-        this.#over(499);
+        this.#over(CANCELLED);
         break;
       case 'sent':
       case 'replying':
       case 'tunnel':
-        this.#abandon(499);
+        this.#abandon(CANCELLED);
         break;
       case 'ending': // The client is not there to be told.
       case 'over':
@@ -174,18 +160,18 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     const thawed = instance.wake();
     if (waited || thawed) {
       const kind = thawed ? 'thawed' : instance.used ? 'warm' : instance.info.start.kind;
-      this.#startKind = kind;
+      this.#tally.startKind = kind;
       this.#start = `${kind};ms=${(now - this.#arrivedAt).toFixed(1)}`;
     }
     instance.used = true;
-    this.#baseline = instance.usage?.begin(now, instance.inFlight);
+    this.#tally.begin(instance, now);
     const upstream = instance.pool.take(now);
     this.#upstream = upstream;
     const timeout = this.#group.revision.spec.timeout;
     upstream.begin(this, this.#head.method === 'HEAD', this.#head.webSocket);
     upstream.arm(now + timeout, now);
     this.#progressAt = now;
-    if (this.#replay === undefined) this.#toFunction.prepend(this.#renderHead(Date.now() + timeout));
+    if (this.#replay === undefined) this.#toFunction.prepend(this.#functionHead(Date.now() + timeout));
     else this.#toFunction.text(this.#replay);
     this.#replay = this.#bodyDone ? this.#toFunction.asText : undefined;
     this.#write();
@@ -216,25 +202,16 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#phase = 'replying';
     this.#replay = undefined;
     this.#status = head.status;
-    const isEmpty = head.status === 204 || head.status === 304;
-    let framing = '';
-    if (head.status === 204) this.#frame = 'none';
-    else if (head.contentLength >= 0) {
-      framing = `content-length: ${head.contentLength}\r\n`;
-      this.#frame = 'length';
-    } else if (this.#head.http10) this.#frame = 'close';
-    else if (isEmpty || (this.#head.method === 'HEAD' && !head.chunked)) this.#frame = 'none';
-    else {
-      framing = 'transfer-encoding: chunked\r\n';
-      this.#frame = this.#head.method === 'HEAD' ? 'none' : 'chunked';
-    }
-    const connection = this.#frame === 'close' ? 'connection: close\r\n' : this.#client.connectionField;
+    const framing = framingFor(this.#head, head);
+    this.#framing = framing;
+    const connection = framing === 'close' ? 'connection: close\r\n' : this.#client.connectionField;
     const text =
-      `HTTP/1.1 ${head.status} ${head.reason}\r\n${head.fields}${framing}x-request-id: ${this.#requestId}\r\n` +
-      `${this.#instance!.replyFields}x-fn-start: ${this.#start}\r\n` +
+      `HTTP/1.1 ${head.status} ${head.reason}\r\n${head.fields}${framingFields(this.#head, head)}` +
+      `x-request-id: ${this.#requestId}\r\n${this.#instance!.replyFields}x-fn-start: ${this.#start}\r\n` +
       `${head.dated ? '' : dateField(Date.now())}${connection}`;
-    if (this.#head.account && this.#baseline) this.#held = { head: text, body: new Outbox() };
-    else this.#client.out.text(`${text}\r\n`);
+    if (this.#head.account && (framing === 'none' || (framing === 'length' && head.contentLength <= EARLY_MAX))) {
+      this.#held = text;
+    } else this.#client.out.text(`${text}\r\n`);
   }
 
   onUpgrade(head: ReplyHead): void {
@@ -248,24 +225,25 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   }
 
   onPayload(buffer: Buffer, start: number, end: number): void {
-    const out = this.#held?.body ?? this.#client.out;
-    this.#bytesOut += end - start;
-    if (this.#frame !== 'chunked' || this.#phase === 'tunnel') out.bytes(buffer, start, end, true);
+    const out = this.#client.out;
+    this.#tally.bytesOut += end - start;
+    if (this.#framing !== 'chunked' || this.#phase === 'tunnel') out.bytes(buffer, start, end, true);
     else {
       out.text(`${(end - start).toString(16)}\r\n`);
       out.bytes(buffer, start, end, true);
       out.text('\r\n');
     }
-    if (this.#held && this.#held.body.size > EARLY_MAX) this.#letGo('');
   }
 
   onComplete(trailers: string, reusable: boolean): void {
     const now = performance.now();
     const client = this.#client;
     const wasTunnel = this.#phase === 'tunnel';
-    if (this.#bodyDone && !wasTunnel) this.#measure();
-    if (this.#held) this.#letGo(this.#accountField(now));
-    if (this.#frame === 'chunked' && !wasTunnel) client.out.text(`0\r\n${trailers}\r\n`);
+    this.#tally.measure();
+    const account = this.#head.account ? this.#tally.field(this.#status) : '';
+    if (this.#held !== undefined) client.out.prepend(`${this.#held}${account}\r\n`);
+    else if (this.#framing === 'chunked' && !wasTunnel) client.out.text(`0\r\n${trailers}${account}\r\n`);
+    this.#held = undefined;
     client.flush(true);
     const upstream = this.#upstream!;
     const instance = this.#instance!;
@@ -277,15 +255,15 @@ export class Invocation implements Exchange, Waiter, ReplySink {
       if (reusable && instance.state !== 'doomed') instance.pool.give(upstream, now, instance.concurrency);
       else upstream.destroy();
       this.#group.load.ended(now);
-      this.#report(this.#status, this.#status < 500 ? 'ok' : 'error', now);
+      this.#report(this.#status);
       instance.release();
     }
-    client.done(wasTunnel || this.#frame === 'close');
+    client.done(wasTunnel || this.#framing === 'close');
   }
 
   onFlush(): void {
     if (this.#phase !== 'sent' && this.#phase !== 'replying' && this.#phase !== 'tunnel') return;
-    if (!this.#client.flush(this.#phase !== 'sent')) {
+    if (this.#held === undefined && !this.#client.flush(this.#phase !== 'sent')) {
       this.#clientBlocked = true;
       this.#upstream?.socket.pause();
     }
@@ -303,7 +281,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     if (this.#phase !== 'sent' && this.#phase !== 'replying' && this.#phase !== 'tunnel') return;
     const instance = this.#instance!;
     this.#upstream = undefined;
-    this.#measure();
+    this.#tally.measure();
     this.#client.block(BLOCKED_BY_FUNCTION, false);
     if (unsent && this.#replay !== undefined && this.#attempts < ATTEMPTS_MAX) {
       this.#retry(instance);
@@ -375,7 +353,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#phase = 'ending';
     this.#upstream?.destroy();
     this.#upstream = undefined;
-    this.#measure();
+    this.#tally.measure();
     await this.#owner.kill(instance, this.#requestId);
     this.#group.load.ended(performance.now());
     this.#fail(new FnError('function.timeout', `no reply within ${timeout} ms; the instance was stopped`));
@@ -388,7 +366,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     const group = this.#group;
     const upstream = this.#upstream!;
     this.#upstream = undefined;
-    this.#measure();
+    this.#tally.measure();
     this.#over(status);
     upstream.abandon((inTime) => {
       if (!inTime) void this.#owner.kill(instance, this.#requestId);
@@ -405,113 +383,17 @@ export class Invocation implements Exchange, Waiter, ReplySink {
 
   #over(status: number, code?: ErrorCode): void {
     this.#phase = 'over';
-    this.#held = undefined;
-    const outcome = status === CANCELLED ? 'cancelled' : ((code && OUTCOMES[code]) ?? (status < 500 ? 'ok' : 'error'));
-    this.#report(status, outcome, performance.now(), code);
+    this.#report(status, code);
   }
 
-  /** What it used, once: as soon as its work is done or is being ended, while the counters are still there. */
-  #measure(): void {
-    if (this.#baseline) this.#used ??= this.#instance?.usage?.end(this.#baseline);
-    this.#baseline = undefined;
+  #report(status: number, code?: ErrorCode): void {
+    const { function: name, id } = this.#group.revision;
+    this.#owner.finished(name, this.#tally.record(this.#requestId, id, this.#head.method, status, code));
   }
 
-  #report(status: number, outcome: Outcome, now: Millis, code?: ErrorCode): void {
-    const { function: name, id: revision } = this.#group.revision;
-    this.#owner.finished(name, {
-      id: this.#requestId,
-      at: Date.now(),
-      revision,
-      ...(this.#instance && { instance: this.#instance.info.id }),
-      method: this.#head.method,
-      status,
-      ...(code && { code }),
-      outcome,
-      start: this.#startKind,
-      wall: Number((now - this.#arrivedAt).toFixed(3)),
-      cpu: 0,
-      throttled: 0,
-      shared: false,
-      ...this.#used,
-      bytesIn: this.#bytesIn,
-      bytesOut: this.#bytesOut,
-    });
-  }
-
-  /** The reply that was held until its account was known, or until it grew too large to hold. */
-  #letGo(field: string): void {
-    const { head, body } = this.#held!;
-    this.#held = undefined;
-    this.#client.out.text(`${head}${field}\r\n`);
-    this.#client.out.append(body);
-  }
-
-  /** `x-fn-account: outcome=ok;wall_ms=…`, durations in ms and µs, sizes in bytes. */
-  #accountField(now: Millis): string {
-    const used = this.#used;
-    if (!used) return '';
-    const peak = used.memoryPeak === undefined ? '' : `;memory_peak_bytes=${used.memoryPeak}`;
-    return (
-      `x-fn-account: outcome=${this.#status < 500 ? 'ok' : 'error'};wall_ms=${(now - this.#arrivedAt).toFixed(2)}` +
-      `;cpu_us=${used.cpu};throttled_us=${used.throttled}${peak};bytes_in=${this.#bytesIn};bytes_out=${this.#bytesOut}` +
-      `;shared=${used.shared}\r\n`
-    );
-  }
-
-  #renderHead(deadline: Millis): string {
-    const { method, fields, contentLength, chunked, webSocket, traced, host } = this.#head;
-    let head = `${method} ${this.#target} HTTP/1.1\r\n${fields}`;
-    if (host === '') head += `host: ${this.#group.revision.function}\r\n`; // HTTP/1.0 may lack one, 1.1 may not.
-    if (contentLength >= 0) head += `content-length: ${contentLength}\r\n`;
-    else if (chunked) head += 'transfer-encoding: chunked\r\n';
-    if (webSocket) head += 'connection: Upgrade\r\nupgrade: websocket\r\n';
-    if (!traced) head += `traceparent: 00-${randomHex(32)}-${randomHex(16)}-01\r\n`;
-    return `${head}${this.#forwarded()}x-request-id: ${this.#requestId}\r\nx-fn-deadline: ${deadline}\r\n\r\n`;
-  }
-
-  /** Who the client is, from the socket; made once for a connection and a Host. */
-  #forwarded(): string {
-    const client = this.#client;
-    const { host } = this.#head;
-    if (client.forwarded === '' || client.forwardedHost !== host) {
-      const address = client.remoteAddress.replace(/^::ffff:(?=\d+\.)/, '');
-      const node = address === '' ? 'unknown' : address.includes(':') ? `"[${address}]"` : address;
-      client.forwardedHost = host;
-      const realAddress = address === '' ? '' : `x-forwarded-for: ${address}\r\n`;
-      const asked = host === '' ? '' : `x-forwarded-host: ${host}\r\n`;
-      const forwarded = `forwarded: for=${node};proto=http${host === '' ? '' : `;host="${host}"`}\r\n`;
-      client.forwarded = `${realAddress}x-forwarded-proto: http\r\n${asked}${forwarded}`;
-    }
-    return client.forwarded;
+  #functionHead(deadline: Millis): string {
+    const { function: name } = this.#group.revision;
+    const forwarded = this.#client.forwardedFor(this.#head.host);
+    return functionHead(this.#head, this.#target, name, forwarded, this.#requestId, deadline);
   }
 }
-
-/** The error for a connection that broke, from what the worker saw. */
-function whyBroken(error: Error, seen: Autopsy): FnError {
-  const known = seen.problem && fromProblem(seen.problem);
-  if (known && seen.reason !== 'timeout') return known; // The deadline was another invocation's.
-  if (error instanceof BadReply) return new FnError('function.bad_reply', `the reply is malformed: ${error.message}`);
-  if (seen.alive) return new FnError('function.bad_reply', 'it closed the connection before its reply was complete');
-  const { code, detail } = seen.reason ? ENDINGS[seen.reason] : CRASHED;
-  return new FnError(code, detail);
-}
-
-interface Ending {
-  readonly code: ErrorCode;
-  readonly detail: string;
-}
-const CRASHED: Ending = { code: 'function.crashed', detail: 'the instance exited before its reply was complete' };
-const KILLED: Ending = { code: 'function.killed', detail: 'the instance was stopped before its reply was complete' };
-const ENDINGS: Readonly<Record<EndReason, Ending>> = {
-  exit: CRASHED,
-  signal: KILLED,
-  oom: { code: 'function.oom', detail: 'the instance was over its memory limit' },
-  timeout: { code: 'function.killed', detail: 'the instance was stopped: another invocation passed its deadline' },
-  'load-error': CRASHED,
-  'start-timeout': CRASHED,
-  'scaled-down': KILLED,
-  replaced: KILLED,
-  removed: KILLED,
-  shutdown: KILLED,
-  lost: KILLED,
-};

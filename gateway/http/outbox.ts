@@ -31,20 +31,6 @@ export class Outbox {
     }
   }
 
-  /** Takes over everything another one holds. */
-  append(other: Outbox): void {
-    for (const part of other.#parts) {
-      if (typeof part === 'string') this.#text += part;
-      else {
-        this.#parts.push(this.#text, part);
-        this.#text = '';
-      }
-    }
-    this.#text += other.#text;
-    this.size += other.size;
-    other.clear();
-  }
-
   /** Puts a head before everything held. */
   prepend(text: string): void {
     this.size += text.length;

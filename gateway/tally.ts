@@ -1,0 +1,69 @@
+/** What one invocation took, from its first byte to its last: the counters of its instance's cgroup, bytes, time. Becomes its
+ *  record, and the reply's x-fn-account field where the client asked for that. */
+
+import type { ErrorCode } from '../core/errors.ts';
+import type { InvocationRecord } from '../core/invocation-log.ts';
+import type { StartKind } from '../core/records.ts';
+import type { Bytes, Millis } from '../core/units.ts';
+import { outcomeOf } from './endings.ts';
+import type { Instance } from './slots.ts';
+import type { Baseline, Used } from './usage.ts';
+
+export class Tally {
+  startKind: StartKind = 'warm';
+  bytesIn: Bytes = 0;
+  bytesOut: Bytes = 0;
+  readonly #arrivedAt: Millis;
+  #instance: Instance | undefined;
+  #baseline: Baseline | undefined;
+  #used: Used | undefined;
+
+  constructor(arrivedAt: Millis) {
+    this.#arrivedAt = arrivedAt;
+  }
+
+  /** The instance is about to work on it. */
+  begin(instance: Instance, now: Millis): void {
+    this.#instance = instance;
+    this.#baseline = instance.usage?.begin(now, instance.inFlight);
+  }
+
+  /** Reads what was used, once: as soon as the work is done or is being ended, while the counters are still there. */
+  measure(): void {
+    if (this.#baseline) this.#used ??= this.#instance?.usage?.end(this.#baseline);
+    this.#baseline = undefined;
+  }
+
+  record(id: string, revision: string, method: string, status: number, code?: ErrorCode): InvocationRecord {
+    return {
+      id,
+      at: Date.now(),
+      revision,
+      ...(this.#instance && { instance: this.#instance.info.id }),
+      method,
+      status,
+      ...(code && { code }),
+      outcome: outcomeOf(status, code),
+      start: this.startKind,
+      wall: Math.round((performance.now() - this.#arrivedAt) * 1000) / 1000,
+      cpu: 0,
+      throttled: 0,
+      shared: false,
+      ...this.#used,
+      bytesIn: this.bytesIn,
+      bytesOut: this.bytesOut,
+    };
+  }
+
+  /** `x-fn-account: outcome=ok;wall_ms=…` with CRLF, or empty when nothing was measured. */
+  field(status: number): string {
+    const used = this.#used;
+    if (!used) return '';
+    const wall = (performance.now() - this.#arrivedAt).toFixed(2);
+    const peak = used.memoryPeak === undefined ? '' : `;memory_peak_bytes=${used.memoryPeak}`;
+    return (
+      `x-fn-account: outcome=${outcomeOf(status)};wall_ms=${wall};cpu_us=${used.cpu};throttled_us=${used.throttled}` +
+      `${peak};bytes_in=${this.bytesIn};bytes_out=${this.bytesOut};shared=${used.shared}\r\n`
+    );
+  }
+}
