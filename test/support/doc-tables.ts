@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { COMMON_OPTIONS, type Options } from '../../cli/verb.ts';
 import { VERBS } from '../../cli/verbs.ts';
+import { type ApiDeps, createApi } from '../../controller/api/app.ts';
 import { SETTINGS } from '../../core/config.ts';
 import { ERRORS } from '../../core/errors.ts';
 import { METRICS } from '../../core/metrics.ts';
@@ -15,6 +16,7 @@ type JsonSchema = z.core.JSONSchema.JSONSchema;
 
 /** By file in docs/. */
 export const TABLES: Readonly<Record<string, () => string | Promise<string>>> = {
+  'api.md': endpoints,
   'errors.md': errors,
   'configuration.md': settings,
   'metrics.md': metrics,
@@ -125,6 +127,27 @@ function shown(name: string, value: unknown): string {
   if (name === 'cpu') return `${Number(value)}m`;
   if (name === 'timeout' || name === 'idle' || name === 'delay') return formatDuration(Number(value));
   return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+/** Nothing is called, so nothing is needed to make the routes. */
+function endpoints(): string {
+  const nothing = { context: {}, access: { token: '' }, reconciler: {}, deployer: {} } as unknown as ApiDeps;
+  const { paths = {} } = createApi(nothing).getOpenAPI31Document({
+    openapi: '3.1.0',
+    info: { title: '', version: '' },
+  });
+  const rows = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods as Record<string, Operation>).map(([method, { parameters = [], responses }]) => {
+      const query = parameters.filter((one) => one.in === 'query').map(({ name }) => `\`${name}\``);
+      return [`\`${method.toUpperCase()} ${path}\``, query.join(', '), responses['200']?.description ?? ''];
+    }),
+  );
+  return table(['Request', 'Query', 'Answer'], rows);
+}
+
+interface Operation {
+  readonly parameters?: readonly { readonly in: string; readonly name: string }[];
+  readonly responses: Readonly<Record<string, { readonly description: string }>>;
 }
 
 async function verbs(): Promise<string> {
