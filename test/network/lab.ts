@@ -41,6 +41,8 @@ export interface Lab extends AsyncDisposable {
   setNames(names: Readonly<Record<string, readonly string[]>>): void;
   /** Tries the targets from inside a network namespace. */
   probe<K extends string>(netns: string, targets: Record<K, Target>): Promise<Record<K, string>>;
+  /** The names of the UDP targets whose probes arrived, whether an answer came back or not: `lan: <name>`. */
+  seen(): string[];
   /** The namespace of the local network. */
   readonly lan: string;
 }
@@ -50,7 +52,7 @@ export function machineState(): object {
   return {
     links: (JSON.parse(command('ip', '-json', 'link')) as { ifname: string }[]).map(({ ifname }) => ifname),
     tables: command('nft', 'list', 'tables'),
-    routes: command('ip', 'route', 'show', 'table', 'all'),
+    routes: command('ip', '-4', 'route', 'show', 'table', 'all'),
     forwarding: ['all', 'default', 'wan', 'lan'].map((name) =>
       readFileSync(`/proc/sys/net/ipv4/conf/${name}/forwarding`, 'utf8').trim(),
     ),
@@ -106,7 +108,10 @@ export async function openLab(): Promise<Lab> {
   for (const name of ['all', 'default']) writeFileSync(`/proc/sys/net/ipv4/conf/${name}/forwarding`, '0');
 
   const zone = join(directory.path, 'zone.json');
+  const seen = join(directory.path, 'seen');
+  const files = [zone, seen];
   writeFileSync(zone, '{}');
+  writeFileSync(seen, '');
   const world = join(directory.path, 'world');
   const lan = join(directory.path, 'lan');
   connectNamespace(world, 'wan', `${MACHINE}/24`, '192.0.2.1/24', Object.values(FAR));
@@ -115,9 +120,9 @@ export async function openLab(): Promise<Lab> {
   command('ip', 'route', 'add', NEAR.otherPrivate, 'via', NEAR.private);
   inNamespace(lan, 'ip', 'route', 'add', 'default', 'via', '10.1.2.1');
   const servers = await Promise.all([
-    serve(world, 'world', zone, Object.values(FAR)),
-    serve(lan, 'lan', zone, Object.values(NEAR)),
-    serve('/proc/self/ns/net', 'machine', zone, [MACHINE]),
+    serve(world, 'world', files, Object.values(FAR)),
+    serve(lan, 'lan', files, Object.values(NEAR)),
+    serve('/proc/self/ns/net', 'machine', files, [MACHINE]),
   ]);
 
   const shared: string[] = [];
@@ -134,6 +139,7 @@ export async function openLab(): Promise<Lab> {
     },
     setNames: (names) => writeFileSync(zone, JSON.stringify(names)),
     probe: (netns, targets) => probe(netns, targets),
+    seen: () => readFileSync(seen, 'utf8').split('\n'),
     async [Symbol.asyncDispose]() {
       for (const server of servers) {
         server.kill('SIGKILL');
@@ -157,10 +163,15 @@ function connectNamespace(path: string, link: string, here: string, there: strin
   for (const address of more) inNamespace(path, 'ip', 'address', 'add', `${address}/32`, 'dev', 'eth0');
 }
 
-async function serve(netns: string, name: string, zone: string, addresses: readonly string[]): Promise<ChildProcess> {
+async function serve(
+  netns: string,
+  name: string,
+  files: readonly string[],
+  addresses: readonly string[],
+): Promise<ChildProcess> {
   const child = spawn(
     'nsenter',
-    [`--net=${netns}`, '--', process.execPath, join(import.meta.dirname, 'world.ts'), name, zone, ...addresses],
+    [`--net=${netns}`, '--', process.execPath, join(import.meta.dirname, 'world.ts'), name, ...files, ...addresses],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   );
   await once(child.stdout, 'data', { signal: AbortSignal.timeout(20_000) });

@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SANDBOX_RESOLVER } from '../../core/egress.ts';
 import { newSandboxId, type SandboxId } from '../../core/ids.ts';
-import { silentLog } from '../../core/log.ts';
+import { type Log, silentLog } from '../../core/log.ts';
 import { missingTools } from '../../worker/network/commands.ts';
 import { Networks } from '../../worker/network/networks.ts';
 import { eventually } from '../support/eventually.ts';
@@ -165,6 +166,25 @@ describe.skipIf(skipBecause(missing))('the network of a sandbox', () => {
     }
   });
 
+  test('nothing in the router can be reached, whatever would listen there', async () => {
+    const config = lab.platform();
+    await using platform = await Platform.open(config);
+    const { netns } = await platform.sandbox(['0.0.0.0/0']);
+    const router = join(config.paths.sandboxes, 'network/router');
+    const server = listen(router);
+    try {
+      await once(server.stdout, 'data');
+      const link = addressIn(router, 'uplink');
+      const targets = { near: { tcp: `${SANDBOX_RESOLVER}:80` }, far: { tcp: `${link}:80` } };
+      expect(reached(await lab.probe(netns, targets))).toEqual([]);
+      command('ip', 'route', 'replace', link, 'dev', String(ourLinks()[0]));
+      inNamespace(lab.lan, 'ip', 'route', 'replace', link, 'via', '10.1.2.1');
+      expect(reached(await lab.probe(lab.lan, { far: targets.far }))).toEqual([]);
+    } finally {
+      server.kill('SIGKILL');
+    }
+  });
+
   test('a packet with a source that is not the sandbox’s goes nowhere', async () => {
     await using platform = await Platform.open(lab.platform());
     const { netns } = await platform.sandbox('internet');
@@ -178,7 +198,10 @@ describe.skipIf(skipBecause(missing))('the network of a sandbox', () => {
       [`private from ${from}`, { udp: `${NEAR.private}:9`, from }] as const,
     ]);
     expect(reached(await lab.probe(netns, Object.fromEntries(targets)))).toEqual([]);
-    expect(await lab.probe(netns, { public: { udp: `${FAR.public}:9` } })).toEqual({ public: `world ${MACHINE}` });
+    expect(await lab.probe(netns, { 'from itself': { udp: `${FAR.public}:9` } })).toEqual({
+      'from itself': `world ${MACHINE}`,
+    });
+    expect(lab.seen().filter((line) => line.includes(' from '))).toEqual(['world: from itself']);
   });
 
   test('there is no IPv6 but on loopback', async () => {
@@ -202,7 +225,7 @@ describe.skipIf(skipBecause(missing))('the network of a sandbox', () => {
       after: { tcp: `${FAR.otherPublic}:80`, later: true },
     });
     expect(Number(flood)).toBeLessThanOrEqual(512);
-    expect(Number(flood)).toBeGreaterThan(256);
+    expect(Number(flood)).toBeGreaterThan(0);
     expect(after).toMatch(REFUSED);
     expect(reached(await lab.probe(neighbour.netns, { public: EVERYTHING.public }))).toHaveLength(1);
   });
@@ -225,10 +248,13 @@ describe.skipIf(skipBecause(missing))('the network of a sandbox', () => {
     await using platform = await Platform.open(lab.platform());
     const { netns } = await platform.sandbox('internet');
     command('nft', 'flush', 'ruleset');
+    const throughUs = { flushed: { udp: `${FAR.public}:9` } };
     const { private: near, otherPrivate, metadata } = await lab.probe(netns, EVERYTHING);
     expect([near, otherPrivate, metadata]).toEqual(['ECONNREFUSED', 'ECONNREFUSED', 'ECONNREFUSED']);
     await platform.networks.refresh();
     expect(reached(await lab.probe(netns, EVERYTHING))).toHaveLength(2);
+    await lab.probe(lab.lan, throughUs);
+    expect(lab.seen()).not.toContain('world: flushed');
     command('ip', 'link', 'delete', String(ourLinks()[0]));
     await platform.networks.refresh();
     expect(reached(await lab.probe(netns, EVERYTHING))).toHaveLength(2);
@@ -236,7 +262,7 @@ describe.skipIf(skipBecause(missing))('the network of a sandbox', () => {
 
   test('the machine forwards for nobody else, and is as it was when the last platform is gone', async () => {
     const before = machineState();
-    const throughUs = { public: { udp: `${FAR.public}:9` }, sandbox: { udp: '169.254.170.2:9' } };
+    const throughUs = { 'through us': { udp: `${FAR.public}:9` } };
     {
       await using platform = await Platform.open(lab.platform());
       const { netns } = await platform.sandbox('internet');
@@ -245,6 +271,7 @@ describe.skipIf(skipBecause(missing))('the network of a sandbox', () => {
         await other.sandbox('internal');
         expect(machineState()).not.toEqual(before);
         expect(reached(await lab.probe(lab.lan, throughUs))).toEqual([]);
+        expect(lab.seen()).not.toContain('world: through us');
       }
       expect(reached(await lab.probe(netns, EVERYTHING))).toHaveLength(2);
     }
@@ -336,6 +363,37 @@ describe.skipIf(skipBecause(missing))('the network of a sandbox', () => {
     expect(machineState()).toEqual(before);
   });
 
+  test('a node has room for 62 different lists, and says so when they are used up', async () => {
+    const config = lab.platform();
+    const directory = join(config.paths.sandboxes, 'network');
+    mkdirSync(directory);
+    for (let block = 2; block < 64; block++) writeFileSync(join(directory, `${newSandboxId()}.${block}`), '');
+    await using platform = await Platform.open(config);
+    await expect(platform.sandbox(['10.0.0.0/8'])).rejects.toMatchObject({
+      code: 'network.unavailable',
+      message: 'functions on this node use 62 different egress lists, the most',
+    });
+    const [first] = platform.networks.list();
+    platform.networks.remove(first as SandboxId);
+    await platform.sandbox(['10.0.0.0/8']);
+  });
+
+  test('a firewall that forwards nothing it does not know is told to the operator', async () => {
+    command('nft', 'add table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }');
+    try {
+      const warnings: object[] = [];
+      const log = { ...silentLog, warn: (fields: object) => warnings.push(fields) } as unknown as Log;
+      const networks = await Networks.open(lab.platform(), log);
+      const id = newSandboxId();
+      await networks.create(id, 0, 'internet');
+      expect(warnings).toEqual([{ chains: ['ip filter FORWARD'], interfaces: 'fn-*' }]);
+      networks.remove(id);
+      await networks.close();
+    } finally {
+      command('nft', 'delete', 'table', 'ip', 'filter');
+    }
+  });
+
   test('files that a reboot left without namespaces are found and removed', async () => {
     const config = lab.platform();
     {
@@ -372,13 +430,13 @@ function ourLinks(): string[] {
     .filter((name) => name.startsWith('fn-'));
 }
 
-function addressIn(netns: string): string {
-  return /inet (\S+)\//.exec(inNamespace(netns, 'ip', '-4', '-oneline', 'address', 'show', 'dev', 'eth0'))?.[1] ?? '';
+function addressIn(netns: string, link = 'eth0'): string {
+  return /inet (\S+)\//.exec(inNamespace(netns, 'ip', '-4', '-oneline', 'address', 'show', 'dev', link))?.[1] ?? '';
 }
 
 /** A server in the sandbox itself. */
 function listen(netns: string) {
-  const program = `require('net').createServer((s) => s.end('self')).listen(80, '0.0.0.0', () => console.log('ready'))`;
+  const program = `require('http').createServer((_, reply) => reply.end('self')).listen(80, '0.0.0.0', () => console.log('ready'))`;
   return spawn('nsenter', [`--net=${netns}`, '--', process.execPath, '-e', program], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -1,22 +1,22 @@
-/** Everything a function could want to reach, in one process of a network namespace of its own: TCP on port 80 and UDP on
- *  port 9 that answer with who asked, and a DNS server whose names are read from a file on every question. */
+/** Everything a function could want to reach, in one process of a network namespace of its own: HTTP on port 80 and UDP on
+ *  port 9 that answer with who asked (what arrives at the latter is noted: a sender may not want an answer), and a DNS server whose names are read from a file on every question. */
 
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { appendFileSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 
-const [name = '', zone = '', ...addresses] = process.argv.slice(2);
+const [name = '', zone = '', seen = '', ...addresses] = process.argv.slice(2);
 
-const tcp = createServer((socket) => {
-  socket.on('error', () => {});
-  socket.end(`${name} ${socket.remoteAddress}`);
-});
+const tcp = createServer((request, response) => response.end(`${name} ${request.socket.remoteAddress}`));
 tcp.listen(80, '0.0.0.0');
 // UDP answers come from the address that was asked only when a socket is bound to it.
 const sockets = addresses.flatMap((address) => {
   const echo = createSocket('udp4');
-  echo.on('message', (_, from) => echo.send(`${name} ${from.address}`, from.port, from.address));
+  echo.on('message', (message, from) => {
+    appendFileSync(seen, `${name}: ${message.toString()}\n`);
+    echo.send(`${name} ${from.address}`, from.port, from.address);
+  });
   echo.bind(9, address);
   const dns = createSocket('udp4');
   dns.on('message', (question, from) => dns.send(answer(question), from.port, from.address));

@@ -6,32 +6,44 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { run } from './commands.ts';
 import { FORWARDING_SET, FORWARDING_TABLE, forwardingRules, LINK_PREFIX } from './rules.ts';
 
-// These files speak of the network namespace of the thread that opens them: ours, which those of the thread pool, which
-// serve the asynchronous calls, need not share.
-const switchOf = (name: string): string => `/proc/sys/net/ipv4/conf/${name}/forwarding`;
+export class Forwarding {
+  /** Interfaces that we, or a platform before us, switched on. The kernel's table has them too, for the next worker. */
+  readonly #switched = new Set<string>();
 
-/** Idempotent. Interfaces with a route when it is called are the ones that count. */
-export async function allowForwarding(link: string): Promise<void> {
-  writeFileSync(switchOf(link), '1');
-  const routes = JSON.parse(await run('ip', ['-json', '-4', 'route', 'show'])) as { dev?: string }[];
-  const names = new Set(routes.flatMap(({ dev }) => dev ?? []));
-  const off = [...names].filter((name) => !isOurs(name) && readFileSync(switchOf(name), 'utf8').trim() === '0');
-  if (off.length === 0) return;
-  await run('nft', ['-f', '-'], forwardingRules(off)); // Before the switch: there is no moment without the rule.
-  for (const name of off) writeFileSync(switchOf(name), '1');
+  /** Idempotent. Interfaces with a route when it is called are the ones that count. */
+  async allow(link: string): Promise<void> {
+    writeFileSync(switchOf(link), '1');
+    const routes = JSON.parse(await run('ip', ['-json', '-4', 'route', 'show'])) as { dev?: string }[];
+    const names = new Set(routes.flatMap(({ dev }) => dev ?? []));
+    const off = [...names].filter((name) => !isOurs(name) && readFileSync(switchOf(name), 'utf8').trim() === '0');
+    for (const name of [...off, ...(await recorded())]) this.#switched.add(name);
+    if (this.#switched.size === 0) return;
+    await run('nft', ['-f', '-'], forwardingRules([...this.#switched])); // Before the switch: no moment without the rule.
+    for (const name of off) writeFileSync(switchOf(name), '1');
+  }
+
+  /** Call it when the platform's own link is gone. */
+  async restore(): Promise<void> {
+    const links = JSON.parse(await run('ip', ['-json', 'link', 'show'])) as { ifname: string }[];
+    if (links.some(({ ifname }) => isOurs(ifname))) return;
+    for (const name of [...this.#switched, ...(await recorded())]) {
+      if (existsSync(switchOf(name))) writeFileSync(switchOf(name), '0');
+    }
+    this.#switched.clear();
+    await run('nft', ['delete', 'table', 'inet', FORWARDING_TABLE]).catch(() => ''); // It was never needed.
+  }
 }
 
-/** Call it when the platform's own link is gone. */
-export async function restoreForwarding(): Promise<void> {
-  const links = JSON.parse(await run('ip', ['-json', 'link', 'show'])) as { ifname: string }[];
-  if (links.some(({ ifname }) => isOurs(ifname))) return;
-  const listed = await run('nft', ['-json', 'list', 'set', 'inet', FORWARDING_TABLE, FORWARDING_SET]).catch(() => '');
-  if (listed === '') return; // It was on before us.
-  const { nftables } = JSON.parse(listed) as { nftables: { set?: { elem?: string[] } }[] };
-  for (const name of nftables.flatMap(({ set }) => set?.elem ?? [])) {
-    if (existsSync(switchOf(name))) writeFileSync(switchOf(name), '0');
-  }
-  await run('nft', ['delete', 'table', 'inet', FORWARDING_TABLE]);
+// These files speak of the network namespace of the thread that opens them: ours, which those of the thread pool, which
+// serve the asynchronous calls, need not share.
+function switchOf(name: string): string {
+  return `/proc/sys/net/ipv4/conf/${name}/forwarding`;
+}
+
+async function recorded(): Promise<string[]> {
+  const listed = await run('nft', ['-json', 'list', 'set', 'inet', FORWARDING_TABLE, FORWARDING_SET]).catch(() => '{}');
+  const { nftables = [] } = JSON.parse(listed) as { nftables?: { set?: { elem?: string[] } }[] };
+  return nftables.flatMap(({ set }) => set?.elem ?? []);
 }
 
 interface Chain {

@@ -8,7 +8,7 @@ import type { Log } from '../../core/log.ts';
 import { unmount } from '../native.ts';
 import { chooseLink, type LinkAddresses } from './addresses.ts';
 import { makeNamespace, run, runIn } from './commands.ts';
-import { allowForwarding, foreignBarriers, restoreForwarding } from './forwarding.ts';
+import { foreignBarriers, Forwarding } from './forwarding.ts';
 import { LINK_PREFIX, type ListRule, machineRules, routerRules, tableOf, UPLINK } from './rules.ts';
 
 const NSFS_MAGIC = 0x6e_73_66_73;
@@ -24,6 +24,7 @@ export class Router {
   readonly #platform: string;
   readonly #log: Log;
   readonly #link: string;
+  readonly #forwarding = new Forwarding();
   #addresses: LinkAddresses | undefined;
   #inside = '';
   #outside = '';
@@ -63,7 +64,7 @@ export class Router {
     );
     await runIn(this.path, 'sh', ['-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward']);
     await this.#applyOutside(policy);
-    await allowForwarding(this.#link);
+    await this.#forwarding.allow(this.#link);
     const barriers = await foreignBarriers();
     if (barriers.length > 0) {
       this.#log.warn(
@@ -92,7 +93,7 @@ export class Router {
     while (this.exists && unmount(this.path));
     rmSync(this.path, { force: true });
     await run('nft', ['delete', 'table', 'inet', tableOf(this.#link)]).catch(() => '');
-    await restoreForwarding();
+    await this.#forwarding.restore();
     this.#inside = this.#outside = '';
   }
 

@@ -46,19 +46,13 @@ export function routerRules(resolver: string | undefined, lists: readonly ListRu
     ...lists.map(({ block, ranges }) => set(`list_${block}`, ranges)),
     'set connections { type ipv4_addr; size 65535; flags dynamic; }',
     // Where a sandbox's packets come from must be where its address is: no other source leaves its interface.
-    chain('prerouting', 'type filter hook prerouting priority raw; policy accept;', [
-      `iifname "${UPLINK}" accept`,
-      'meta nfproto ipv6 drop',
-      'fib saddr . iif oif 0 drop',
-    ]),
+    chain('prerouting', 'type filter hook prerouting priority raw; policy accept;', ['fib saddr . iif oif 0 drop']),
     chain('resolver', 'type nat hook prerouting priority dstnat; policy accept;', resolver ? [dnat] : []),
     chain('input', 'type filter hook input priority filter; policy drop;', [`iifname != "${UPLINK}" ${REFUSE}`]),
     // Every packet that goes out is judged, not only the first of a connection: what a list no longer names is cut off.
     chain('forward', 'type filter hook forward priority filter; policy drop;', [
       'ct state invalid drop', // These would leave untranslated.
       `iifname "${UPLINK}" ct state { established, related } accept`,
-      `iifname "${UPLINK}" drop`,
-      `oifname != "${UPLINK}" ${REFUSE}`,
       `ct state new add @connections { ip saddr ct count over ${CONNECTIONS} } ${REFUSE}`,
       'ct status dnat accept', // Only the resolver's.
       `ip daddr @never ${REFUSE}`,
@@ -85,26 +79,18 @@ export interface MachineLink {
 export function machineRules(link: MachineLink, resolver: string | undefined): string {
   const from = `iifname "${link.name}"`;
   const dns = resolver ? [`${from} ip daddr ${resolver} meta l4proto { tcp, udp } th dport 53 accept`] : [];
+  const translated = resolver ? `ct status dnat ct original ip daddr != ${resolver}` : 'ct status dnat';
   return table(tableOf(link.name), [
-    // What is for the machine is not tracked, so that no rule of a container engine's translates it and it is refused below.
-    chain('prerouting', 'type filter hook prerouting priority raw; policy accept;', [
-      `iifname != "${link.name}" accept`,
-      'meta nfproto ipv6 drop',
-      `ip saddr != ${link.router} drop`,
-      ...dns,
-      'fib daddr type != unicast notrack',
-    ]),
-    REFUSAL,
     chain('input', 'type filter hook input priority filter; policy accept;', [...dns, `${from} ${REFUSE}`]),
     chain('forward', 'type filter hook forward priority filter; policy accept;', [
-      `${from} oifname "${LINK_PREFIX}*" drop`,
-      `${from} ct status dnat${resolver ? ` ct original ip daddr != ${resolver}` : ''} drop`,
+      // A port that the machine publishes for a container is the machine's too.
+      `${from} ${translated} ${REFUSE}`,
       `${from} tcp flags syn tcp option maxseg size set rt mtu`,
-      `oifname "${link.name}" ct state != { established, related } drop`,
     ]),
     chain('postrouting', 'type nat hook postrouting priority srcnat; policy accept;', [
       `ip saddr ${link.router} masquerade`,
     ]),
+    REFUSAL,
   ]);
 }
 
@@ -112,8 +98,8 @@ export function tableOf(link: string): string {
   return link.replace('-', '_');
 }
 
-/** Shared by all platforms: the interfaces we made forward packets, and that they still do so for nobody else. The table is
- *  the only record of what to undo, and is gone after a reboot as the settings are. */
+/** Shared by all platforms: the interfaces we made forward packets, and that they still do so for nobody else. The table
+ *  is also the record of what to undo, and gone after a reboot as the settings are. */
 export const FORWARDING_TABLE = 'fn_forwarding';
 export const FORWARDING_SET = 'interfaces';
 
