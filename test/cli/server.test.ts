@@ -1,13 +1,16 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { Api } from '../../cli/api.ts';
 import { loadConfig } from '../../core/config.ts';
+import { readContext } from '../../core/context.ts';
 import { connectRedis, waitForRedis } from '../../core/redis.ts';
 import { FN, fn } from '../support/command.ts';
 import { testDirectory } from '../support/directory.ts';
+import { eventually } from '../support/eventually.ts';
 import { leftovers } from '../support/platform.ts';
 import { startRedis } from '../support/redis.ts';
 import { notRoot, skipBecause } from '../support/requires.ts';
@@ -101,3 +104,63 @@ describe.skipIf(skipBecause(notRoot()))('fn server that is interrupted while it 
     expect(leftovers(loadConfig(env))).toEqual([]);
   });
 });
+
+describe.skipIf(skipBecause(notRoot()))('fn server that was killed', () => {
+  test('takes its processes with it; the next start ends the Redis it left and loses nothing', async () => {
+    await using home = await testDirectory();
+    const env = { ...PORTS, FN_HOME: home.path };
+    const config = loadConfig(env);
+    const start = async (): Promise<{ child: ChildProcess; exited: Promise<unknown> }> => {
+      const child = spawn(FN, ['server', '--json'], { env: { PATH: process.env['PATH'], ...env }, stdio: 'ignore' });
+      const exited = once(child, 'exit');
+      await eventually(() => requireHealthy(env), 60_000);
+      return { child, exited };
+    };
+    const first = await start();
+    const redis = connectRedis(config, 'failFast');
+    await waitForRedis(redis, 5000);
+    await redis.set('kept', 'yes');
+    first.child.kill('SIGKILL');
+    await first.exited;
+    await eventually(() => {
+      const left = leftovers(config).filter((one) => one.startsWith('process'));
+      expect(left).toEqual([expect.stringContaining('redis')]);
+    }, 30_000);
+
+    const second = await start();
+    await waitForRedis(redis, 5000);
+    expect(await redis.get('kept')).toBe('yes');
+    redis.disconnect();
+    second.child.kill('SIGTERM');
+    expect(await second.exited).toEqual([0, null]);
+    expect(leftovers(config)).toEqual([]);
+  }, 120_000);
+
+  test('by a second Ctrl-C ends without waiting, and still leaves no sandbox', async () => {
+    await using home = await testDirectory();
+    const env = { ...PORTS, FN_HOME: home.path };
+    const child = spawn(FN, ['server', '--json'], { env: { PATH: process.env['PATH'], ...env }, stdio: 'ignore' });
+    const exited = once(child, 'exit');
+    await eventually(() => requireHealthy(env), 60_000);
+    child.kill('SIGINT');
+    await eventually(async () => expect(await connected(env)).toBe(false));
+    child.kill('SIGINT');
+    expect(await exited).toEqual([0, null]);
+    expect(leftovers(loadConfig(env)).filter((one) => !one.startsWith('socket'))).toEqual([]);
+  }, 120_000);
+});
+
+async function requireHealthy(env: Readonly<Record<string, string>>): Promise<void> {
+  const context = await readContext(loadConfig(env).home);
+  if (!context) throw new Error('no context yet');
+  expect(await new Api(context).get('/v1/status')).toMatchObject({ healthy: true });
+}
+
+/** Whether the gateway still takes connections. */
+async function connected(env: Readonly<Record<string, string>>): Promise<boolean> {
+  const context = await readContext(loadConfig(env).home);
+  return fetch(`${context?.gatewayUrl}/healthz`).then(
+    () => true,
+    () => false,
+  );
+}
