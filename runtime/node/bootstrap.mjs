@@ -102,19 +102,19 @@ function reply(response, status, body, headers = []) {
 /** Asked once by whoever keeps this sandbox for later: there is time to warm up.
  *  @param {ServerResponse} response */
 async function healthy(response) {
-  await (await import('./warm.mjs')).warmUp({ invoke, serveEvents, serveWeb });
+  await (await import('./warm.mjs')).warmUp({ invoke, loadHandler, serveEvents, serveWeb });
   reply(response, 200, { claimed: false });
 }
 
 /** @param {IncomingMessage} request @param {ServerResponse} response */
 async function claimed(request, response) {
-  const startedAt = performance.now();
+  const startedAt = process.hrtime.bigint();
   serve = (_, busy) => reply(busy, 503, { error: 'the function is loading' });
   try {
     /** @type {Claim} */
     const claim = JSON.parse(String(await readBody(request)));
     serve = await become(claim);
-    reply(response, 200, { ready: true, ms: performance.now() - startedAt });
+    reply(response, 200, { ready: true, ms: Number(process.hrtime.bigint() - startedAt) / 1e6 });
   } catch (error) {
     const description = describeError(error, root);
     logError(description.stack);

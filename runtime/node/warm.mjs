@@ -5,7 +5,6 @@
 /** @import { Claim, EventHandler, Handle, Serve, WebHandler } from './types.d.ts' */
 
 const http = process.getBuiltinModule('node:http');
-const { createRequire } = process.getBuiltinModule('node:module');
 const { duplexPair } = process.getBuiltinModule('node:stream');
 
 const BODY = '{"warm":true}';
@@ -24,11 +23,12 @@ const CLAIM = {
 /** Takes the bootstrap's functions instead of importing them: in an image they are not modules of their own.
  *  @param {{
  *    invoke: (handle: Handle) => Serve,
+ *    loadHandler: (claim: Claim, root: string) => Promise<Handle>,
  *    serveEvents: (handler: EventHandler, streaming: boolean, claim: Claim) => Handle,
  *    serveWeb: (handler: WebHandler) => Handle,
  *  }} bootstrap */
-export async function warmUp({ invoke, serveEvents, serveWeb }) {
-  createRequire(import.meta.url)('./syntax.mjs'); // A small module: what loading one needs is there now.
+export async function warmUp({ invoke, loadHandler, serveEvents, serveWeb }) {
+  await loadHandler({ ...CLAIM, handler: 'syntax.locate' }, import.meta.dirname); // Any small module.
   const event = serveEvents(async () => ({ statusCode: 200, body: '' }), false, CLAIM);
   const web = serveWeb(async (request) => {
     await request.json();

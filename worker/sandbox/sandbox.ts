@@ -181,7 +181,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
 
   /** Resolves when the bootstrap answers: it is warm then. */
   async warm(timeout: Millis): Promise<void> {
-    await this.#ask('GET', '/_fn/health', undefined, timeout);
+    await ask(this.socket, 'GET', '/_fn/health', undefined, timeout);
   }
 
   /** Makes the code appear at /task inside. One mount call on the host; propagation does the rest. */
@@ -191,7 +191,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
 
   /** Turns it into an instance. Resolves with the bootstrap's reply once the handler is loaded or has failed to. */
   claim(request: ClaimRequest, timeout: Millis): Promise<Reply> {
-    return this.#ask('POST', CLAIM_PATH, request, timeout);
+    return ask(this.socket, 'POST', CLAIM_PATH, request, timeout);
   }
 
   /** Notes whose it is, so that a later worker can adopt it. */
@@ -233,12 +233,6 @@ export class Sandbox<Owner> implements AsyncDisposable {
   release(): void {
     this.#pipe[Symbol.dispose]();
     this.cgroup[Symbol.dispose]();
-  }
-
-  async #ask(method: string, path: string, body: unknown, timeout: Millis): Promise<Reply> {
-    const left = new AbortController();
-    void this.ended.then(() => left.abort());
-    return ask(this.socket, method, path, body, timeout, left.signal);
   }
 
   /** The pipe's end comes moments before the exit status can be collected. A sandbox that another worker started is not our
