@@ -1,11 +1,13 @@
 /** The control API as verbs use it: found through the context of FN_HOME, its problems thrown as errors of the catalogue. */
 
-import { type Config, loadConfig } from '../core/config.ts';
+import { existsSync } from 'node:fs';
+import { type Config, loadConfig, pathsOf } from '../core/config.ts';
 import { type Context, readContext } from '../core/context.ts';
 import { FnError, fromProblem } from '../core/errors.ts';
 import type { Millis } from '../core/units.ts';
 
 const ANSWER_WITHIN: Millis = 30_000;
+const ROOT_HOME = '/var/lib/fn';
 
 export interface Call {
   readonly method?: string;
@@ -24,7 +26,11 @@ export class Api {
   /** @throws FnError server.unreachable when no platform was ever started in this FN_HOME. */
   static async open(config: Config = loadConfig()): Promise<Api> {
     const context = await readContext(config.home);
-    if (!context) throw new FnError('server.unreachable', `no platform was ever started in ${config.home}`);
+    if (!context) {
+      throw new FnError('server.unreachable', `no platform was ever started in ${config.home}`, {
+        ...(rootRunsOne(config.home) && { hint: `Root runs one in ${ROOT_HOME}: put sudo before the command.` }),
+      });
+    }
     return new Api(context);
   }
 
@@ -60,6 +66,11 @@ export class Api {
     if (!response.ok) throw await problemOf(response);
     return response;
   }
+}
+
+/** Its context is not ours to read, but that it is there can be seen. */
+function rootRunsOne(home: string): boolean {
+  return home !== ROOT_HOME && process.getuid?.() !== 0 && existsSync(pathsOf(ROOT_HOME).lock);
 }
 
 /** What a reply that is not 2xx says. */

@@ -5,16 +5,22 @@
 import { installDependencies } from './dependencies.mjs';
 import { fail, SetupError } from './failure.mjs';
 import { ensureNode } from './node.mjs';
-import { ensurePackages } from './packages.mjs';
-import { isRoot } from './root.mjs';
+import { ensurePackages, missingFor } from './packages.mjs';
+import { canSudo, isRoot } from './root.mjs';
 import { runBench, runServer, runTests } from './run.mjs';
 
-/** @import { Purpose } from './table.mjs' */
+/** @import { Purpose, Requirement } from './table.mjs' */
 
 /** @param {string | undefined} text @returns {Purpose} */
 function parsePurpose(text) {
   if (text === 'start' || text === 'test' || text === 'bench') return text;
   throw new SetupError(`unknown command "${text ?? ''}"`, 'npm start, npm test or npm run bench');
+}
+
+/** @param {readonly Requirement[]} missing */
+function needsRoot(missing) {
+  const also = missing.length === 0 ? '' : `; also missing here: ${missing.map((one) => one.package).join(', ')}`;
+  return new SetupError(`making containers and cgroups needs root${also}`, 'sudo npm start');
 }
 
 /** @param {readonly string[]} argv @returns {Promise<number>} the exit code */
@@ -23,6 +29,7 @@ async function main([command, ...rest]) {
   if (process.platform !== 'linux') {
     throw new SetupError(`fn runs on Linux; this is ${process.platform}`, 'Use a Linux machine or virtual machine.');
   }
+  if (purpose === 'start' && !isRoot() && !canSudo()) throw needsRoot(missingFor('start'));
   await ensurePackages(purpose);
   const node = await ensureNode();
   await installDependencies(node);

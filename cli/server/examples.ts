@@ -197,11 +197,11 @@ function commandOf(home: string): string {
 async function commandFor(name: string, url: string, directory: string, fn: string): Promise<string> {
   const { via, method, path = '', headers = {}, body, bodyFile } = await readSample(directory);
   const text = body === undefined || typeof body === 'string' ? body : JSON.stringify(body);
-  if (via !== 'http') return `${fn} invoke ${name} --async --wait${text === undefined ? '' : ` --data '${text}'`}`;
-  const words = ['curl'];
+  const words = via === 'http' ? ['curl'] : [fn, 'invoke', name, '--async', '--wait'];
   if (method !== undefined && method !== 'GET' && method !== 'POST') words.push('-X', method);
   for (const [key, value] of Object.entries(headers)) words.push('-H', `'${key}: ${value}'`);
   if (text !== undefined) words.push('--data', `'${text}'`);
+  if (via !== 'http') return words.join(' ');
   if (bodyFile !== undefined) words.push('--data-binary', `@${relative(process.cwd(), join(directory, bodyFile))}`);
   if (bodyFile !== undefined && !isText(headers['content-type'] ?? '')) words.push('--output', 'reply');
   return [...words, `'${url}${path}'`].join(' ');
