@@ -1,6 +1,6 @@
 /** Runs the paths of a first invocation once, before there is a function, so that their code is compiled and their objects
- *  exist when it counts; then gives the memory that took back. Costs some 15 ms of a sandbox's spare time, and takes the
- *  claim from 5 to 2 ms and the first reply from 2 to 0.7 ms. */
+ *  exist when it counts; then gives back the memory that took. Medians of 15 on node 24.21, with and without: loading in a
+ *  claim 1.2 and 1.7 ms, the first reply of an event handler 1.2 and 2.5 ms. The collection saves 0.6 MiB. */
 
 /** @import { Claim, EventHandler, Handle, Serve, WebHandler } from './types.d.ts' */
 
