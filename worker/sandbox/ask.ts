@@ -51,7 +51,8 @@ function replyIn(received: Buffer): Reply | undefined {
   const head = received.toString('latin1', 0, end);
   const status = /^HTTP\/1\.1 (\d{3})(?: |$)/m.exec(head)?.[1];
   const length = /^content-length: *(\d+) *$/im.exec(head)?.[1];
-  if (status === undefined || length === undefined) throw new Error('the reply is not HTTP, or does not say its length');
+  if (status === undefined || length === undefined)
+    throw new Error('the reply is not HTTP, or does not say its length');
   const bytes = received.subarray(end + 4);
   if (bytes.length < Number(length)) return undefined;
   try {
