@@ -9,6 +9,7 @@ import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, posix } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { promisify } from 'node:util';
+import { SANDBOX_RESOLVER } from '../core/egress.ts';
 import { FnError } from '../core/errors.ts';
 import type { Millis } from '../core/units.ts';
 import { packedRuntime } from '../runtime/node/pack.mjs';
@@ -57,7 +58,7 @@ const ETC: Readonly<Record<string, string>> = {
   group: 'root:x:0:\nfn:x:1000:\nnogroup:x:65534:\n',
   hosts: '127.0.0.1 localhost\n::1 localhost\n',
   'nsswitch.conf': 'passwd: files\ngroup: files\nhosts: files dns\n',
-  'resolv.conf': '',
+  'resolv.conf': `nameserver ${SANDBOX_RESOLVER}\n`,
 };
 
 const DIRECTORIES = ['dev', 'proc', 'run', 'sys', 'task'];

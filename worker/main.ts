@@ -15,11 +15,13 @@ import { serveControl } from './control.ts';
 import { chooseDriver, hideHybridCgroup2, requireRoot } from './host.ts';
 import { dropLayersOfEarlierBoot, Images } from './images.ts';
 import { StartBackoff } from './instances/backoff.ts';
+import { classOf } from './instances/class-of.ts';
 import type { InstanceOwner } from './instances/instance.ts';
 import { InstanceManager } from './instances/manager.ts';
 import { RecordWriter } from './instances/record-writer.ts';
 import { startJobs } from './jobs/main.ts';
 import { becomeSubreaper, mount, MS_BIND, MS_SHARED, unmount } from './native.ts';
+import { Networks } from './network/networks.ts';
 import { consumeNodeJobs } from './node-jobs.ts';
 import { type ClassDemand, Pool } from './pool.ts';
 import { createDriver } from './sandbox/driver.ts';
@@ -48,11 +50,13 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   const cgroups = openCgroups(config.instanceOfPlatform);
   await cgroups.prepare();
   becomeSubreaper();
+  const networks = await Networks.open(config, log);
 
   const host: SandboxHost = {
     config,
     driver,
     cgroups,
+    networks,
     slots: new UidSlots(config.uidBase, 2000),
     living: new Set(),
   };
@@ -105,6 +109,10 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   const timers = [
     setInterval(() => void lease(), LEASE_EVERY),
     setInterval(() => manager.checkMemory(), MEMORY_CHECK_EVERY),
+    setInterval(
+      () => void networks.refresh().catch((error: unknown) => log.warn({ err: error }, 'network not refreshed')),
+      SWEEP_EVERY,
+    ),
     setInterval(() => {
       const used = [...snapshot.values('revision'), ...manager.all.map(({ revision }) => revision)];
       images
@@ -135,6 +143,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
       await control[Symbol.asyncDispose]();
       await sweep(host, log);
       await images.unmountAll();
+      await networks.close();
       while (unmount(config.paths.sandboxes));
       decoy?.unmountOutside(config.paths.sandboxes);
       await cgroups.remove();
@@ -192,8 +201,7 @@ async function demands(images: Images, snapshot: Snapshot, log: ServiceContext['
   const found = await Promise.all(
     live.map(async ({ id, image, spec }) => {
       try {
-        const { rootfs } = await images.get(image);
-        return [{ class: { rootfs, memory: spec.memory }, max: spec.scale.max }];
+        return [{ class: classOf({ spec }, await images.get(image)), max: spec.scale.max }];
       } catch (error) {
         log.warn({ err: error, revision: id }, 'image cannot be unpacked');
         return [];

@@ -2,6 +2,7 @@
  *  background, one at a time, so that real work comes first. Kept per class, since the heap limit is fixed at start. */
 
 import type { Clock } from '../core/clock.ts';
+import { egressKey } from '../core/egress.ts';
 import { newSandboxId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
 import type { Bytes, Millis } from '../core/units.ts';
@@ -28,7 +29,7 @@ const RETRY_AFTER: Millis = 2000;
 /** Lets the claim that emptied a place have the processor first. */
 const REFILL_AFTER: Millis = 25;
 
-const keyOf = (wanted: SandboxClass): string => `${wanted.memory} ${wanted.rootfs}`;
+const keyOf = ({ rootfs, memory, egress }: SandboxClass): string => `${memory} ${rootfs} ${egressKey(egress)}`;
 
 /** How many to keep of each class: enough for its functions, at most `size`, and all within the memory ceiling, the classes
  *  with the most functions first. */

@@ -20,7 +20,9 @@ async function strangers(host: SandboxHost): Promise<SandboxId[]> {
     readdir(run).then((names) => names.map((name) => name.replace(/\.sock$/, ''))),
     host.cgroups.list(),
   ]);
-  const ids = new Set([...directories, ...sockets, ...groups].flatMap((name) => parseSandboxId(name) ?? []));
+  const ids = new Set(
+    [...directories, ...sockets, ...groups, ...host.networks.list()].flatMap((name) => parseSandboxId(name) ?? []),
+  );
   return [...ids].filter((id) => !host.living.has(id));
 }
 
@@ -57,8 +59,10 @@ export async function sweep(host: SandboxHost, log: Log): Promise<void> {
   }
 }
 
-/** A sandbox that was being claimed when its worker died has loaded a function nobody remembers. */
+/** A sandbox that was being claimed when its worker died has loaded a function nobody remembers. It must not come into the
+ *  pool, where it would be claimed for somebody else; and it may answer as if it were as good as new, so it is not asked. */
 async function isGeneric(sandbox: Sandbox<InstanceOwner>): Promise<boolean> {
+  if (sandbox.wasClaimed) return false;
   try {
     await sandbox.warm(WARM_WITHIN);
     return true;

@@ -62,6 +62,7 @@ describe('access', () => {
       '/v1/functions',
       '/v1/functions/{name}',
       '/v1/functions/{name}/decisions',
+      '/v1/functions/{name}/invocations',
       '/v1/functions/{name}/logs',
       '/v1/status',
     ]);

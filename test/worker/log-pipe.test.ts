@@ -104,6 +104,24 @@ test('a signal is reported by name', async () => {
   await eventually(() => expect(log.pipe.initReport).toEqual({ signal: 'SIGKILL' }));
 });
 
+test("the init's lines do not stick to what was left without a newline", async () => {
+  await using log = await open();
+  await log.write("half a line[INFO  tini (1)] Spawned child process 'node' with pid '6'\n");
+  await log.write("[INFO  tini (1)] Main child exited normally (with status '0')\n");
+  await eventually(() => expect(log.pipe.initReport).toEqual({ exitCode: 0 }));
+  expect(log.lines).toEqual([{ text: 'half a line' }]);
+});
+
+test("V8's word that memory is out is seen behind a flood, and however long the stack after it", async () => {
+  await using log = await open();
+  for (let n = 0; n < 200; n++) await log.write(`${'y'.repeat(999)}\n`.repeat(16));
+  await log.write('FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory\n');
+  for (let n = 0; n < 100; n++) await log.write(` ${n}: 0x7f node\n`);
+  log.end();
+  await eventually(() => expect(log.ended).toBe(true));
+  expect(log.pipe.outOfMemory).toBe(true);
+});
+
 test('the mark names the invocation; a forged one that is no id is text', () => {
   expect(parseLine('\x1eabc-1 hello world')).toEqual({ invocation: 'abc-1', text: 'hello world' });
   expect(parseLine('\x1e{"at":1} x')).toEqual({ text: '{"at":1} x' });

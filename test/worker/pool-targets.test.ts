@@ -2,8 +2,8 @@ import { expect, test } from 'vitest';
 import { poolTargets } from '../../worker/pool.ts';
 
 const MIB = 2 ** 20;
-const small = { rootfs: '/base', memory: 128 * MIB };
-const large = { rootfs: '/base', memory: 512 * MIB };
+const small = { rootfs: '/base', memory: 128 * MIB, egress: 'none' } as const;
+const large = { rootfs: '/base', memory: 512 * MIB, egress: 'none' } as const;
 const ceiling = 1024 * MIB;
 
 test('nothing deployed, nothing kept', () => {

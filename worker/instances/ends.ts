@@ -4,14 +4,11 @@ import { FnError, type FnErrorOptions, unreachable } from '../../core/errors.ts'
 import type { EndReason } from '../../core/records.ts';
 import type { SandboxEnd } from '../sandbox/sandbox.ts';
 
-/** V8 gives up by itself at its heap limit, before the cgroup has to: SIGABRT or SIGTRAP after this line. */
-const HEAP_LIMIT = /JavaScript heap out of memory|Array buffer allocation failed/;
-
-/** @param tail the last log lines. */
-export function classifyEnd(end: SandboxEnd, tail: readonly string[]): EndReason {
+export function classifyEnd(end: SandboxEnd): EndReason {
   if (end.oomKills > 0) return 'oom';
-  const aborted = end.signal === 'SIGABRT' || end.signal === 'SIGTRAP';
-  if (aborted && tail.some((line) => HEAP_LIMIT.test(line))) return 'oom';
+  // V8 gives up by itself at its heap limit, before the cgroup has to.
+  const aborted = end.signal === 'SIGABRT' || end.signal === 'SIGTRAP' || end.signal === 'SIGILL';
+  if (aborted && end.outOfMemory) return 'oom';
   if (end.signal !== undefined) return 'signal';
   if (end.exitCode !== undefined) return 'exit';
   return 'lost';

@@ -17,6 +17,7 @@ import type { Millis } from '../../core/units.ts';
 import type { Images, UnpackedImage } from '../images.ts';
 import type { Pool } from '../pool.ts';
 import { Sandbox, type SandboxEnd, type SandboxHost } from '../sandbox/sandbox.ts';
+import { classOf } from './class-of.ts';
 import type { StartBackoff } from './backoff.ts';
 import { classifyEnd, endProblem } from './ends.ts';
 import { Instance, type InstanceOwner } from './instance.ts';
@@ -61,7 +62,7 @@ export class InstanceManager {
   readonly #parts: ManagerParts;
   readonly #instances = new Map<InstanceId, Instance>();
   /** Ended moments ago: for an autopsy that comes late. */
-  readonly #recent = new Map<InstanceId, Ending>();
+  readonly #recent = new Map<InstanceId, Instance>();
   /** Starts that have no instance yet, counted per revision. */
   readonly #beginning = new Map<RevisionId, number>();
   readonly #gateways = new Map<symbol, GatewayLink>();
@@ -156,8 +157,8 @@ export class InstanceManager {
 
   /** Its connection broke: has it ended, and how? */
   async autopsy(id: InstanceId): Promise<Ending | undefined> {
-    const instance = this.#instances.get(id);
-    if (!instance) return this.#recent.get(id);
+    const instance = this.#instances.get(id) ?? this.#recent.get(id);
+    if (!instance) return undefined;
     instance.broke = true;
     return Promise.race([instance.over, sleep(AUTOPSY_WITHIN).then(() => undefined)]);
   }
@@ -229,7 +230,7 @@ export class InstanceManager {
     };
     try {
       const image = await images.get(revision.image);
-      const wanted = { rootfs: image.rootfs, memory: revision.spec.memory };
+      const wanted = classOf(revision, image);
       const warm = pool.take(wanted);
       const sandbox = warm ?? (await Sandbox.start<InstanceOwner>(host, newSandboxId(), wanted));
       const record: InstanceRecord = {
@@ -303,15 +304,15 @@ export class InstanceManager {
   }
 
   async #ended(instance: Instance, end: SandboxEnd): Promise<void> {
-    const { backoff, log, metrics } = this.#parts;
+    const { backoff, clock, log, metrics } = this.#parts;
     const { record } = instance;
-    const seen = classifyEnd(end, instance.tail);
+    const seen = classifyEnd(end);
     // Whoever ran out of memory while it was being stopped for another reason still ran out of memory.
     const reason = instance.intent ?? seen;
     const problem = endProblem(reason === 'timeout' ? reason : seen === 'oom' ? 'oom' : reason, end, instance.tail);
     const ending: Ending = { reason, problem };
     this.#instances.delete(instance.id);
-    this.#remember(instance.id, ending);
+    this.#remember(instance);
     instance.finish(ending);
     const gateway = instance.owner && this.#gateways.get(instance.owner);
     gateway?.call('gone', { instance: instance.id, reason }, CALL_WITHIN).catch(() => {}); // It left, and forgot it anyway.
@@ -322,7 +323,10 @@ export class InstanceManager {
       const ended = { at: Date.now(), reason, ...how, ...(!planned && { problem: problem.toProblem() }) };
       this.#write(instance.change({ state: planned ? 'stopped' : 'failed', end: ended }));
       const lived = Date.now() - (record.readyAt ?? 0);
-      if (!instance.intent && !instance.broke) backoff.ended(record.revision, lived, problem);
+      // A gateway whose invocation broke with it says so, but after us: that is no crash loop.
+      clock.after(AUTOPSY_WITHIN, () => {
+        if (!instance.intent && !instance.broke) backoff.ended(record.revision, lived, problem);
+      });
     }
     metrics.counter('fn_instance_ends_total').inc({ reason });
     log.info({ fn: record.function, instance: record.id, reason, ...how }, 'instance ended');
@@ -343,9 +347,9 @@ export class InstanceManager {
     }
   }
 
-  #remember(id: InstanceId, ending: Ending): void {
-    this.#recent.set(id, ending);
-    this.#parts.clock.after(10_000, () => this.#recent.delete(id));
+  #remember(instance: Instance): void {
+    this.#recent.set(instance.id, instance);
+    this.#parts.clock.after(10_000, () => this.#recent.delete(instance.id));
   }
 
   #write(record: InstanceRecord): void {

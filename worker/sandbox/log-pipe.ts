@@ -47,9 +47,16 @@ const SIGNALS: Readonly<Record<string, string>> = {
   'Trace/breakpoint trap': 'SIGTRAP',
 };
 
-/** tini, the init, reports how its child ended. */
-const INIT_LINE = /^\[(?:INFO |WARN |FATAL|DEBUG) tini \(\d+\)\] (.*)$/;
+/** tini, the init, reports how its child ended. Its lines come all at once when it ends, the first of them behind whatever
+ *  the function left without a newline. */
+const INIT_MARK = ' tini (1)] ';
+const INIT_LINE =
+  /^(.*?)\[(?:INFO |WARN |FATAL) tini \(1\)\] ((?:Spawned child process|Main child exited|Waitpid) .*)$/;
 const INIT_EXIT = /^Main child exited (?:normally \(with status '(\d+)'\)|with signal \(with signal '(.*)'\))$/;
+
+/** V8's last line when it gives up by itself, at its heap limit or because the kernel gave it no more. A stack as long as it
+ *  likes follows, and a flood may come before: so it is looked for here, not in the lines that were kept. */
+const OUT_OF_MEMORY = /^(?:FATAL ERROR:|# Fatal) .*(?:out of memory|allocation failed)/i;
 
 export interface InitReport {
   readonly exitCode?: number;
@@ -67,6 +74,7 @@ export class LogPipe implements Disposable {
   #dropped: Bytes = 0;
   #sinceBreath: Bytes = 0;
   #initReport: InitReport | undefined;
+  #outOfMemory = false;
 
   /** @param path the named pipe; it must have a writer already, or the end is seen at once. */
   constructor(path: string, options: LogPipeOptions) {
@@ -85,6 +93,11 @@ export class LogPipe implements Disposable {
   /** How the init said its child ended, once it has. */
   get initReport(): InitReport | undefined {
     return this.#initReport;
+  }
+
+  /** V8 said so. A function can write the line too, and so misname its own end. */
+  get outOfMemory(): boolean {
+    return this.#outOfMemory;
   }
 
   [Symbol.dispose](): void {
@@ -109,14 +122,13 @@ export class LogPipe implements Disposable {
   }
 
   #take(piece: string, lines: PipeLine[]): void {
-    const init = INIT_LINE.exec(piece);
-    if (init) {
-      const end = INIT_EXIT.exec(init[1] ?? '');
-      const [, code, signal = ''] = end ?? [];
-      if (end)
-        this.#initReport = code === undefined ? { signal: SIGNALS[signal] ?? signal } : { exitCode: Number(code) };
+    const [, before, report] = (piece.includes(INIT_MARK) && INIT_LINE.exec(piece)) || [];
+    if (report !== undefined) {
+      this.#takeReport(report);
+      if (before) this.#take(before, lines);
       return;
     }
+    if (OUT_OF_MEMORY.test(piece)) this.#outOfMemory = true;
     if (!this.#admit(piece.length)) return;
     this.#reportDropped();
     const line = parseLine(piece);
@@ -129,6 +141,13 @@ export class LogPipe implements Disposable {
     } else {
       lines.push(line);
     }
+  }
+
+  #takeReport(report: string): void {
+    const end = INIT_EXIT.exec(report);
+    if (!end) return;
+    const [, code, signal = ''] = end;
+    this.#initReport = code === undefined ? { signal: SIGNALS[signal] ?? signal } : { exitCode: Number(code) };
   }
 
   #admit(size: Bytes): boolean {

@@ -18,6 +18,8 @@ export interface ProfileInput {
   /** V8 flags for this memory size. */
   readonly nodeFlags: readonly string[];
   readonly arch: string;
+  /** A namespace made beforehand; without it the sandbox gets one with nothing but loopback. */
+  readonly networkNamespace?: string | undefined;
 }
 
 /** Processes and threads; Node itself needs 11. */
@@ -97,7 +99,10 @@ export function sandboxProfile(input: ProfileInput): object {
     ],
     linux: {
       cgroupsPath: input.cgroupsPath,
-      namespaces: ['pid', 'mount', 'ipc', 'uts', 'cgroup', 'user', 'network'].map((type) => ({ type })),
+      namespaces: [
+        ...['pid', 'mount', 'ipc', 'uts', 'cgroup', 'user'].map((type) => ({ type })),
+        { type: 'network', ...(input.networkNamespace !== undefined && { path: input.networkNamespace }) },
+      ],
       uidMappings: ids,
       gidMappings: ids,
       resources: {

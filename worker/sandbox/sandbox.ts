@@ -3,21 +3,23 @@
  *  later process can find and remove all of it by the id alone. */
 
 import { spawn } from 'node:child_process';
-import { closeSync, constants as files, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, constants, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { chmod, chown, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { constants } from 'node:os';
 import { join } from 'node:path';
 import { CLAIM_PATH, type ClaimRequest } from '../../core/control.ts';
 import { sleep } from '../../core/clock.ts';
 import type { Config } from '../../core/config.ts';
+import type { Egress } from '../../core/egress.ts';
 import { FnError } from '../../core/errors.ts';
 import type { SandboxId } from '../../core/ids.ts';
 import type { Bytes, Millis } from '../../core/units.ts';
 import { nodeFlags } from '../../runtime/node/flags.mjs';
 import type { Cgroup, CgroupManager } from '../cgroup/cgroup.ts';
+import type { Networks } from '../network/networks.ts';
 import { closeFd, listenUnix, makeFifo, mount, MS_BIND, reap, unmount } from '../native.ts';
 import { ask, type Reply } from './ask.ts';
 import type { Driver } from './driver.ts';
+import { endOf } from './end.ts';
 import { LogPipe, type PipeLine } from './log-pipe.ts';
 import { sandboxProfile, USER_NAMESPACE_LIMITS } from './profile.ts';
 import type { UidSlots } from './slots.ts';
@@ -26,6 +28,7 @@ export interface SandboxHost {
   readonly config: Config;
   readonly driver: Driver;
   readonly cgroups: CgroupManager;
+  readonly networks: Networks;
   readonly slots: UidSlots;
   /** Sandboxes some part of this worker answers for; every other one on the host is an orphan. */
   readonly living: Set<SandboxId>;
@@ -37,6 +40,7 @@ export interface SandboxClass {
   readonly rootfs: string;
   /** V8's heap limits and the cgroup's limit derive from it. */
   readonly memory: Bytes;
+  readonly egress: Egress;
 }
 
 /** How a sandbox ended, as the host saw it. `exitCode` and `signal` are absent when nobody could tell. */
@@ -44,6 +48,8 @@ export interface SandboxEnd {
   readonly exitCode?: number;
   readonly signal?: string;
   readonly oomKills: number;
+  /** V8 gave up for want of memory, and said so. */
+  readonly outOfMemory?: boolean;
 }
 
 export interface SandboxListener {
@@ -108,7 +114,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
 
   /** Makes and starts one. It runs the bootstrap, though that may not answer yet. Leaves nothing behind when it fails. */
   static async start<Owner>(host: SandboxHost, id: SandboxId, wanted: SandboxClass): Promise<Sandbox<Owner>> {
-    const { config, driver, cgroups, slots, living } = host;
+    const { config, driver, cgroups, networks, slots, living } = host;
     const directory = directoryOf(config, id);
     const task = join(directory, 'task');
     const slot = slots.take();
@@ -123,13 +129,14 @@ export class Sandbox<Owner> implements AsyncDisposable {
         cgroupsPath: cgroups.ociPath(id),
         hostId: slots.hostId(slot),
         memory: wanted.memory,
+        networkNamespace: await networks.create(id, slot, wanted.egress),
         nodeFlags: nodeFlags(wanted.memory),
         arch: process.arch,
       });
       await writeFile(join(directory, 'config.json'), JSON.stringify(profile), { mode: 0o600 });
       const log = join(directory, 'log');
       makeFifo(log, 0o600);
-      logFd = openSync(log, files.O_RDWR | files.O_NONBLOCK);
+      logFd = openSync(log, constants.O_RDWR | constants.O_NONBLOCK);
       const socket = socketPath(config, id);
       listenFd = listenUnix(socket, BACKLOG);
       await chown(socket, 0, config.gatewayUid); // Who may connect: root and the gateway.
@@ -189,6 +196,11 @@ export class Sandbox<Owner> implements AsyncDisposable {
     mount(source, join(directoryOf(this.#host.config, this.id), 'task'), null, MS_BIND);
   }
 
+  /** A function's code has been here, so whatever answers may be that function. */
+  get wasClaimed(): boolean {
+    return readdirSync(join(directoryOf(this.#host.config, this.id), 'task')).length > 0;
+  }
+
   /** Turns it into an instance. Resolves with the bootstrap's reply once the handler is loaded or has failed to. */
   claim(request: ClaimRequest, timeout: Millis): Promise<Reply> {
     return ask(this.socket, 'POST', CLAIM_PATH, request, timeout);
@@ -244,13 +256,8 @@ export class Sandbox<Owner> implements AsyncDisposable {
       await sleep(POLL);
       status = reap(this.pid);
     }
-    const report = this.#pipe.initReport;
-    if (report) return { ...report, oomKills };
-    if (typeof status === 'string') return { oomKills };
-    const { exitCode, signal } = status;
-    if (signal === undefined) return { ...(exitCode !== undefined && { exitCode }), oomKills };
-    const name = Object.entries(constants.signals).find(([, number]) => number === signal)?.[0];
-    return { signal: name ?? `signal ${signal}`, oomKills };
+    const { initReport, outOfMemory } = this.#pipe;
+    return { ...endOf(status, initReport), oomKills, ...(outOfMemory && { outOfMemory }) };
   }
 
   #oomKills(): number {
@@ -272,11 +279,12 @@ function socketPath(config: Config, id: SandboxId): string {
 
 /** Removes what a sandbox owned, whatever state it is in. Idempotent; needs nothing but the id. */
 export async function removeLeftovers(host: SandboxHost, id: SandboxId): Promise<void> {
-  const { config, driver, cgroups } = host;
+  const { config, driver, cgroups, networks } = host;
   const cgroup = cgroups.open(id);
   await cgroup.kill();
   await cgroup.remove();
   cgroup[Symbol.dispose]();
+  networks.remove(id);
   const directory = directoryOf(config, id);
   while (unmount(join(directory, 'task')));
   await driver.forget(id, cgroups.ociPath(id));
