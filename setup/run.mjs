@@ -1,9 +1,10 @@
 /** Hands over to what was asked for, and ends as it ends. */
 
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
+import { SetupError } from './failure.mjs';
 import { ROOT } from './node.mjs';
 import { isRoot } from './root.mjs';
 import { summaryLine, summarize } from './summary.mjs';
@@ -35,9 +36,12 @@ export async function runTests(node, args) {
   }
 }
 
-/** @param {string} node @param {readonly string[]} args @returns {Promise<number>} */
-export function runBench(node, args) {
-  return run([node, join(ROOT, 'bench', 'main.ts'), ...args], pathWith(node));
+/** `npm run bench` runs bench/main.ts, `npm run bench -- warm` bench/warm.ts.
+ *  @param {string} node @param {readonly string[]} args @returns {Promise<number>} */
+export function runBench(node, [name = 'main', ...args]) {
+  const file = join(ROOT, 'bench', `${name}.ts`);
+  if (!existsSync(file)) throw new SetupError(`there is no benchmark ${name}`, 'ls bench/*.ts shows what there is');
+  return run([node, file, ...args], pathWith(node));
 }
 
 /** What tests and benchmarks start as `node` must be this one.
