@@ -1,7 +1,7 @@
 /** A whole platform for a test: `fn server` in a home of its own on free ports, with real Redis, real containers and real
  *  HTTP. Disposing of it stops it and fails when anything of it is left on the machine. */
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -187,12 +187,16 @@ export function leftovers(config: Config): string[] {
     .flatMap((name) => [name, ...list(`/sys/fs/cgroup/${name}`).map((inner) => `${name}/${inner}`)])
     .filter((path) => path.endsWith(`fn-${instanceOfPlatform}`));
   const netns = list('/run/netns').filter((name) => name.includes(instanceOfPlatform));
+  const links = list('/sys/class/net').filter((name) => name.includes(instanceOfPlatform));
+  const tables = spawnSync('nft', ['list', 'tables'], { encoding: 'utf8' }).stdout ?? '';
   const sockets = list(config.paths.run);
   const processes = processesMatching(home).map((pid) => `${pid} ${commandOf(pid).join(' ')}`);
   return [
     ...mounts.map((one) => `mount ${one}`),
     ...cgroups.map((one) => `cgroup ${one}`),
     ...netns.map((one) => `network namespace ${one}`),
+    ...links.map((one) => `network link ${one}`),
+    ...(tables.includes(instanceOfPlatform) ? [`nftables table of ${instanceOfPlatform}`] : []),
     ...sockets.map((one) => `socket ${one}`),
     ...processes.map((one) => `process ${one}`),
   ];
