@@ -32,6 +32,8 @@ export const verb = defineVerb({
     const config = loadConfig();
     const human = !flags.json && (process.stdout.isTTY || flags.examples === true);
     const reporter = human ? humanReporter() : jsonReporter(config.logLevel);
+    // The terminal may go away (SIGHUP): nobody reads any more, but the end must go on in order.
+    for (const stream of [process.stdout, process.stderr]) stream.removeAllListeners('error').on('error', () => {});
     const supervisor = new Supervisor(config, reporter);
     const stop = new AbortController();
     const { promise: ended, resolve: onEnded } = Promise.withResolvers<void>();

@@ -151,6 +151,23 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
     expect(stderr).toContain('hint:');
   });
 
+  test('Ctrl-C during a deploy ends it without fuss', async () => {
+    const directory = await source('slow', 'await new Promise(() => setInterval(() => {}, 1000));');
+    const child = spawn(FN, ['deploy', directory], {
+      env: { PATH: process.env['PATH'], FN_HOME: platform.config.home },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let [output, errors] = ['', ''];
+    child.stdout.on('data', (chunk) => (output += String(chunk)));
+    child.stderr.on('data', (chunk) => (errors += String(chunk)));
+    const exited = once(child, 'exit');
+    await eventually(() => expect(output).toContain('slow-00001'));
+    child.kill('SIGINT');
+    expect(await exited).toEqual([130, null]);
+    expect(errors).toMatch(/^interrupted\. [^\n]*\n$/);
+    await run(['rm', 'slow']);
+  });
+
   test('a mistake in fn.yaml is told with its line', async () => {
     const directory = await source('typo', 'export default () => new Response();', 'name: typo\nmemroy: 64Mi\n');
     const { code, stderr } = await run(['deploy', directory, '--json']);
