@@ -109,7 +109,8 @@ export class Pool<Owner> implements AsyncDisposable {
   }
 
   async #fillAll(): Promise<void> {
-    for (let wanted = this.#missing(); wanted && !this.#closed; wanted = this.#missing()) {
+    const failed = new Set<string>();
+    for (let wanted = this.#missing(failed); wanted && !this.#closed; wanted = this.#missing(failed)) {
       try {
         const sandbox = await Sandbox.start<Owner>(this.#host, newSandboxId(), wanted);
         try {
@@ -120,16 +121,19 @@ export class Pool<Owner> implements AsyncDisposable {
         }
         this.#add(keyOf(wanted), sandbox);
       } catch (error) {
+        // The next class may fare better: one without a network, where networks cannot be made.
         this.#options.log.warn({ err: error }, 'a pool sandbox did not start');
-        if (!this.#closed) this.#options.clock.after(RETRY_AFTER, () => this.#fill());
-        return;
+        failed.add(keyOf(wanted));
       }
     }
+    if (failed.size > 0 && !this.#closed) this.#options.clock.after(RETRY_AFTER, () => this.#fill());
   }
 
   /** The class furthest below its target. */
-  #missing(): SandboxClass | undefined {
-    const gaps = [...this.#targets].map(([key, target]) => ({ key, gap: target - (this.#warm.get(key)?.length ?? 0) }));
+  #missing(failed: ReadonlySet<string>): SandboxClass | undefined {
+    const gaps = [...this.#targets]
+      .filter(([key]) => !failed.has(key))
+      .map(([key, target]) => ({ key, gap: target - (this.#warm.get(key)?.length ?? 0) }));
     const [worst] = gaps.sort((a, b) => b.gap - a.gap);
     return worst && worst.gap > 0 ? this.#classes.get(worst.key) : undefined;
   }

@@ -27,6 +27,11 @@ export const verb = defineVerb({
     path: { type: 'string', short: 'p', value: '</rest?query>', help: 'What follows /function/<name>' },
     header: { type: 'string', short: 'H', multiple: true, value: '<name: value>', help: 'A header; repeatable' },
     include: { type: 'boolean', short: 'i', help: 'Show the status, headers and time too, on standard error' },
+    event: {
+      type: 'boolean',
+      short: 'e',
+      help: 'The body is the event itself, the reply its bare result (event handlers)',
+    },
     async: { type: 'boolean', short: 'a', help: 'Queue it and print its id' },
     wait: { type: 'boolean', short: 'w', help: 'With --async: wait for the result' },
   },
@@ -35,6 +40,7 @@ export const verb = defineVerb({
     [`fn invoke hello --data '{"name":"you"}'`, 'POST JSON'],
     ['fn invoke thumbnail --file photo.jpg > small.jpg', 'Send a file, keep the reply'],
     ['cat page.md | fn invoke markdown', 'What is piped in is the body'],
+    [`fn invoke stats --event --data '{"numbers":[1,2]}'`, 'An event handler gets exactly this event'],
     ['fn invoke words --async --wait --data "some text"', 'Through the queue; retried when it fails'],
   ],
   async run({ flags, positionals: [name = ''] }) {
@@ -44,13 +50,14 @@ export const verb = defineVerb({
     const { gatewayUrl } = (await Api.open(config)).context;
     const signal = onInterrupt();
     const { body, type } = await bodyOf(flags);
+    const contentType = flags.event ? EVENT_TYPE : type;
     const path = flags.path === undefined ? '' : flags.path.replace(/^(?![/?])/, '/');
     const url = `${gatewayUrl}/${flags.async ? 'async' : 'function'}/${name}${path}`;
     const began = performance.now();
     try {
       const response = await fetch(url, {
         method: flags.method ?? (body === undefined && !flags.async ? 'GET' : 'POST'),
-        headers: headersOf(flags.header ?? [], type),
+        headers: headersOf(flags.header ?? [], contentType),
         redirect: 'manual',
         signal,
         ...(body !== undefined && { body, duplex: 'half' }),
@@ -68,6 +75,9 @@ export const verb = defineVerb({
     }
   },
 });
+
+/** The body of a request with this type is the event, where others make an event of the whole request. */
+const EVENT_TYPE = 'application/vnd.fn.event+json';
 
 interface BodyFlags {
   readonly data?: string;
