@@ -113,6 +113,8 @@ export interface GroupOptions {
 
 /** How long we leave the worker alone after it refused another instance and some are running. */
 const RETRY_START_AFTER: Millis = 500;
+/** And when none of those that count is ours: it is about to be gone, or about to be ours. */
+const RETRY_CAPPED_AFTER: Millis = 50;
 
 /** The instances of one revision, and the requests that wait for one. */
 export class Group {
@@ -235,7 +237,8 @@ export class Group {
 
   /** Whoever can still be served by an instance or by another start keeps waiting; the others hear why not, at once. */
   #startFailed(failure: FnError): void {
-    if (this.#instances.length === 0) {
+    const none = this.#instances.length === 0;
+    if (none && failure.code !== 'capacity.max_reached') {
       let excess = this.#waiting.size - this.#starting * this.revision.spec.concurrency;
       for (const waiter of this.#waiting.keys()) {
         if (excess-- <= 0) break;
@@ -244,7 +247,7 @@ export class Group {
       }
       return;
     }
-    this.#pause ??= this.#options.clock.after(RETRY_START_AFTER, () => {
+    this.#pause ??= this.#options.clock.after(none ? RETRY_CAPPED_AFTER : RETRY_START_AFTER, () => {
       this.#pause = undefined;
       this.#advance();
     });

@@ -155,6 +155,18 @@ describe('a request that finds no slot', () => {
     expect(platform.calls.filter(({ call }) => call === 'acquire').length).toBeLessThan(10);
   });
 
+  it('waits on while the only instance it may have is on its way out, or not yet ours', async () => {
+    await using platform = await startPlatform();
+    await platform.deploy({ name: 'single', scale: { max: 1 } });
+    let refusals = 0;
+    platform.worker.acquire = async ({ revision }) => {
+      if (refusals++ < 2) throw new FnError('capacity.max_reached', 'single has 1 instances, its scale.max');
+      return platform.routable((await counting(platform, 'single', 1)).server, revision);
+    };
+    const replies = await Promise.all([1, 2, 3].map(() => fetch(`${platform.url}/function/single`)));
+    expect(replies.map((reply) => reply.status)).toEqual([200, 200, 200]);
+  });
+
   it('is refused with 429 when every instance stays busy for its whole timeout', async () => {
     await using platform = await startPlatform();
     const revision = await platform.deploy({ name: 'stuck', timeout: '300ms', scale: { max: 1 } });
