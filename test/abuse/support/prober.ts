@@ -35,7 +35,9 @@ export async function deployProber(platform: TestPlatform, name: string, spec = 
   return {
     name,
     async probe(path, args = {}) {
-      const query = new URLSearchParams(Object.entries(args).map(([key, value]) => [key, String(value)]));
+      const query = new URLSearchParams(
+        Object.entries(args).map(([key, value]): [string, string] => [key, String(value)]),
+      );
       const reply = await platform.call(`/function/${name}/${path}?${query.toString()}`);
       const text = await reply.text();
       if (reply.status !== 200) throw new Error(`${reply.status} ${text}`);

@@ -1,0 +1,90 @@
+/** How an invocation ended is told as it was: an exit, a signal, the end of memory and the end of time are never taken for
+ *  each other, whatever the function writes into its log. FN_OUTCOME_RUNS=1000 for the long run. */
+
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Problem } from '../../core/errors.ts';
+import { startPlatform, type TestPlatform } from '../support/platform.ts';
+
+const SOURCE = join(import.meta.dirname, 'functions/endings/index.js');
+const RUNS = Number(process.env['FN_OUTCOME_RUNS'] ?? 60);
+const CLIENTS = 3;
+
+interface Ending {
+  readonly path: string;
+  readonly says: readonly [status: number, code?: string, detail?: RegExp];
+  /** In a function whose timeout is short. */
+  readonly hasty?: true;
+}
+
+const exits = [0, 1, 2, 134, 137, 139, 143, 255].map((code): Ending => ({
+  path: `exit?code=${code}`,
+  says: [502, 'function.crashed', new RegExp(`exited with code ${code}$`)],
+}));
+
+const ENDINGS: readonly Ending[] = [
+  { path: 'ok', says: [200] },
+  { path: 'throw', says: [500] },
+  { path: 'throw-later', says: [502, 'function.crashed', /code 1$/] },
+  ...exits,
+  { path: 'exit-137-after-half-a-line', says: [502, 'function.crashed', /exited with code 137$/] },
+  { path: 'exit-and-claim-to-be-killed', says: [502, 'function.crashed', /exited with code 3$/] },
+  { path: 'kill', says: [502, 'function.killed', /SIGKILL/] },
+  { path: 'kill-after-half-a-line', says: [502, 'function.killed', /SIGKILL/] },
+  { path: 'kill-after-a-long-line', says: [502, 'function.killed', /SIGKILL/] },
+  { path: 'kill-and-claim-to-exit', says: [502, 'function.killed', /SIGKILL/] },
+  { path: 'segfault', says: [502, 'function.crashed', /SIGSEGV/] },
+  { path: 'abort', says: [502, 'function.crashed', /SIGABRT/] },
+  { path: 'out-of-buffers', says: [502, 'function.oom'] },
+  { path: 'out-of-heap', says: [502, 'function.oom'] },
+  { path: 'out-of-heap-deep-down', says: [502, 'function.oom'] },
+  { path: 'out-of-heap-after-a-flood', says: [502, 'function.oom'] },
+  { path: 'child-out-of-memory', says: [502, 'function.oom'] },
+  { path: 'loop', hasty: true, says: [504, 'function.timeout'] },
+  { path: 'late', hasty: true, says: [504, 'function.timeout'] },
+  { path: 'stop', hasty: true, says: [504, 'function.timeout'] },
+  { path: 'loop-on-exit', hasty: true, says: [504, 'function.timeout'] },
+];
+
+let platform: TestPlatform;
+beforeAll(async () => {
+  platform = await startPlatform();
+  const index = await readFile(SOURCE, 'utf8');
+  const spec = `memory: 96Mi\nscale: { max: ${CLIENTS} }`;
+  const files = { 'index.js': index, 'package.json': '{"type":"module"}' };
+  await platform.deployFiles({ ...files, 'fn.yaml': `name: endings\ntimeout: 30s\n${spec}` });
+  await platform.deployFiles({ ...files, 'fn.yaml': `name: hasty\ntimeout: 1s\n${spec}` });
+}, 120_000);
+afterAll(() => platform[Symbol.asyncDispose](), 60_000);
+
+/** What was wrong with how the ending was told; undefined when nothing was. */
+async function mistake(ending: Ending, attempt = 0): Promise<string | undefined> {
+  const { path, says, hasty } = ending;
+  const [status, code, detail] = says;
+  const reply = await platform.call(`/function/${hasty ? 'hasty' : 'endings'}/${path}`);
+  const body = await reply.text();
+  const problem = reply.headers.get('x-fn-error') === null ? undefined : (JSON.parse(body) as Problem);
+  // The machine was too busy to start an instance in that time: nothing has run, so nothing has ended.
+  if (problem?.code === 'function.start_timeout' && attempt < 5) return mistake(ending, attempt + 1);
+  const right = reply.status === status && problem?.code === code && (detail?.test(problem?.detail ?? '') ?? true);
+  return right ? undefined : `${path}: ${reply.status} ${body}`;
+}
+
+test.each(ENDINGS)('$path is told as $says', async (ending) => {
+  expect(await mistake(ending)).toBeUndefined();
+});
+
+test(`${RUNS} endings, ${CLIENTS} at a time, mixed: each is told as it was`, async () => {
+  let next = 0;
+  const mistakes: string[] = [];
+  const client = async (): Promise<void> => {
+    for (let run = next++; run < RUNS; run = next++) {
+      const ending = ENDINGS[(run + Math.floor(run / ENDINGS.length) * 5) % ENDINGS.length];
+      const wrong = ending && (await mistake(ending));
+      if (wrong !== undefined) mistakes.push(wrong);
+    }
+  };
+  await Promise.all(Array.from({ length: CLIENTS }, client));
+  expect(mistakes).toEqual([]);
+}, 1_800_000);
