@@ -32,8 +32,9 @@ export interface WorkerCalls {
   /** Start one more instance of the revision and hand it to the caller once it is ready. Fails at once, with the
    *  catalogue's error, when scale.max is reached, the revision is in back-off, or the start fails. */
   acquire: { in: { function: FunctionName; revision: RevisionId }; out: RoutableInstance };
-  /** End the instance now: an invocation passed its deadline. Answers when no process of it is left. */
-  kill: { in: { instance: InstanceId; reason: 'timeout'; invocation: string }; out: { gone: true } };
+  /** End the instance now: an invocation passed its deadline, or it was for this one only. Answers when no process of it
+   *  is left. */
+  kill: { in: { instance: InstanceId; reason: 'timeout' | 'used'; invocation: string }; out: { gone: true } };
   /** The connection to the instance broke or its reply made no sense. The worker finds out how it ended (waiting up to
    *  500 ms for its exit to be seen) and says so; `alive` when it is running after all. */
   autopsy: { in: { instance: InstanceId }; out: { alive: boolean; reason?: EndReason; problem?: Problem } };

@@ -39,11 +39,12 @@ export type InstanceState = 'starting' | 'ready' | 'draining' | 'stopped' | 'fai
 /** How an invocation found its instance. cold: a sandbox was made for it; claimed: a warm one was specialised. */
 export type StartKind = 'warm' | 'thawed' | 'claimed' | 'cold';
 
-/** Why an instance ended. The first four are the platform's doing, the others the function's or the host's. */
+/** Why an instance ended. The first five are the platform's doing, the others the function's or the host's. */
 export type EndReason =
   | 'scaled-down'
   | 'replaced'
   | 'removed'
+  | 'used' // isolation: invocation, and it has served its one
   | 'shutdown'
   | 'exit' // the process ended by itself: exitCode
   | 'signal' // a signal from outside the platform: signal

@@ -101,6 +101,10 @@ export const specSchema = z
     timeout: duration('a duration from 100ms to 24h, such as 30s', 100, 86_400_000)
       .default(30_000)
       .describe('The one limit on an invocation: gateway, job lock, kill and deadline header all derive from it'),
+    isolation: z
+      .enum(['instance', 'invocation'])
+      .default('instance')
+      .describe('`invocation`: every call gets a fresh sandbox, which is destroyed afterwards'),
     concurrency: z.int().min(1).max(1000).default(1).describe('Invocations at once in one instance'),
     scale: z
       .strictObject({
@@ -126,6 +130,10 @@ export const specSchema = z
       .prefault({})
       .describe('Connections to the outside'),
     triggers: z.array(trigger).max(20).default([]).describe('What calls the function besides /function/<name>'),
+  })
+  .refine(({ isolation, concurrency }) => isolation === 'instance' || concurrency === 1, {
+    message: 'concurrency must be 1 with isolation: invocation',
+    path: ['concurrency'],
   })
   .describe('One function');
 

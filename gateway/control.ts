@@ -65,9 +65,9 @@ export class WorkerLink implements AsyncDisposable {
   }
 
   /** Resolves when no process of the instance is left. */
-  async kill(instance: InstanceId, invocation: string): Promise<void> {
+  async kill(instance: InstanceId, reason: 'timeout' | 'used', invocation: string): Promise<void> {
     const peer = await this.#connectedPeer();
-    await peer.call('kill', { instance, reason: 'timeout', invocation }, KILL_TIMEOUT);
+    await peer.call('kill', { instance, reason, invocation }, KILL_TIMEOUT);
   }
 
   async autopsy(instance: InstanceId): Promise<Autopsy> {

@@ -46,6 +46,7 @@ const ENDINGS: Readonly<Record<EndReason, Ending>> = {
   'load-error': CRASHED,
   'start-timeout': CRASHED,
   'scaled-down': KILLED,
+  used: KILLED,
   replaced: KILLED,
   removed: KILLED,
   shutdown: KILLED,

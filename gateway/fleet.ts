@@ -73,20 +73,20 @@ export class Fleet {
     for (const info of instances) {
       const known = slots.get(info.id);
       if (!known) void this.#admit(info);
-      else if (known.state === 'doomed') void this.kill(known, '');
+      else if (known.state === 'doomed') void this.kill(known, 'timeout', '');
     }
   };
 
   /** Ends an instance. Resolves when it is gone, or when the worker did not say so in time; then it stays out of rotation
    *  and is ended when the worker is back. */
-  kill(instance: Instance, invocation: string): Promise<void> {
+  kill(instance: Instance, reason: 'timeout' | 'used', invocation: string): Promise<void> {
     const { log } = this.#options;
     const { id } = instance.info;
     instance.state = 'doomed';
     instance.group.remove(instance);
     let killing = this.#kills.get(id);
     if (!killing) {
-      killing = (this.#link?.kill(id, invocation) ?? Promise.resolve())
+      killing = (this.#link?.kill(id, reason, invocation) ?? Promise.resolve())
         .then(() => this.#drop(id))
         .catch((error: unknown) => log.warn({ instance: id, err: toFnError(error) }, 'instance not ended'))
         .finally(() => this.#kills.delete(id));

@@ -91,8 +91,8 @@ export class Functions implements InvocationOwner, AsyncDisposable {
     return this.#slots.group(target.revision, this.#loads.of(name, this.#options.clock.monotonic()));
   }
 
-  kill(instance: Instance, invocation: string): Promise<void> {
-    return this.#fleet.kill(instance, invocation);
+  kill(instance: Instance, reason: 'timeout' | 'used', invocation: string): Promise<void> {
+    return this.#fleet.kill(instance, reason, invocation);
   }
 
   autopsy(instance: Instance): Promise<Autopsy> {

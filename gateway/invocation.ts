@@ -28,7 +28,7 @@ export interface InvocationOwner {
   /** Where requests for the function go now; throws FnError when there is nowhere. */
   groupFor(name: FunctionName): Group;
   /** Ends the instance; resolves when it is gone or the worker did not say so in time. */
-  kill(instance: Instance, invocation: string): Promise<void>;
+  kill(instance: Instance, reason: 'timeout' | 'used', invocation: string): Promise<void>;
   /** Takes the instance out of rotation while the worker looks at it. */
   autopsy(instance: Instance): Promise<Autopsy>;
   /** `status` is 499 when the client went first. */
@@ -256,7 +256,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
       else upstream.destroy();
       this.#group.load.ended(now);
       this.#report(this.#status);
-      instance.release();
+      this.#release(instance);
     }
     client.done(wasTunnel || this.#framing === 'close');
   }
@@ -331,6 +331,13 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     if (!this.#bodyDone) this.#client.block(BLOCKED_BY_FUNCTION, true);
   }
 
+  /** Gives the slot back; an instance that is for one invocation only has none to give. */
+  #release(instance: Instance): void {
+    const { isolation } = this.#group.revision.spec;
+    if (isolation === 'invocation') void this.#owner.kill(instance, 'used', this.#requestId);
+    instance.release();
+  }
+
   /** Not a byte got there: the instance is suspect, the request is as good as new. */
   #retry(instance: Instance): void {
     this.#instance = undefined;
@@ -354,7 +361,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#upstream?.destroy();
     this.#upstream = undefined;
     this.#tally.measure();
-    await this.#owner.kill(instance, this.#requestId);
+    await this.#owner.kill(instance, 'timeout', this.#requestId);
     this.#group.load.ended(performance.now());
     this.#fail(new FnError('function.timeout', `no reply within ${timeout} ms; the instance was stopped`));
     instance.release();
@@ -369,9 +376,9 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#tally.measure();
     this.#over(status);
     upstream.abandon((inTime) => {
-      if (!inTime) void this.#owner.kill(instance, this.#requestId);
+      if (!inTime) void this.#owner.kill(instance, 'timeout', this.#requestId);
       group.load.ended(performance.now());
-      instance.release();
+      this.#release(instance);
     });
   }
 

@@ -23,8 +23,8 @@ export async function serveControl(
         instances: manager.join({ key, call: (name, input, timeout) => peer.call(name, input, timeout) }),
       }),
       acquire: ({ revision }) => manager.acquire(revision, key),
-      async kill({ instance }) {
-        await manager.kill(instance);
+      async kill({ instance, reason }) {
+        await manager.kill(instance, reason);
         return { gone: true };
       },
       async autopsy({ instance }) {

@@ -18,6 +18,7 @@ test('everything but the name has a default', () => {
     memory: 256 * 2 ** 20,
     cpu: 1000,
     timeout: 30_000,
+    isolation: 'instance',
     concurrency: 1,
     scale: { min: 0, max: 20, target: 0.7, idle: 60_000 },
     env: {},

@@ -137,6 +137,19 @@ test('an invocation has an account: in its reply when asked for, and in the reco
   });
 });
 
+test('with isolation: invocation every call gets a sandbox of its own, and nothing of it is left for the next', async () => {
+  await platform.deployFiles({
+    'fn.yaml': 'name: alone\nisolation: invocation\nscale: { max: 4 }',
+    'index.js': 'let calls = 0; export default () => new Response(String(++calls))',
+  });
+  const replies: Response[] = [];
+  for (let n = 0; n < 5; n++) replies.push(await platform.call('/function/alone'));
+  replies.push(...(await Promise.all(Array.from({ length: 12 }, () => platform.call('/function/alone')))));
+  expect(await Promise.all(replies.map((reply) => reply.text()))).toEqual(replies.map(() => '1'));
+  expect(new Set(replies.map(({ headers }) => headers.get('x-fn-instance'))).size).toBe(replies.length);
+  await eventually(async () => expect(await platform.instances('alone')).toEqual([]), 20_000);
+});
+
 test('an idle instance is frozen, and thawed by its next request', async () => {
   await platform.deployFiles({
     'fn.yaml': 'name: ticker',

@@ -35,6 +35,7 @@ export function endProblem(reason: EndReason, end: SandboxEnd, logs: readonly st
     case 'lost':
       return new FnError('function.crashed', 'the process is gone; nobody saw how it ended', options);
     case 'scaled-down':
+    case 'used':
     case 'replaced':
     case 'removed':
     case 'shutdown':

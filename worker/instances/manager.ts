@@ -146,11 +146,11 @@ export class InstanceManager {
     return true;
   }
 
-  /** Ends it now: an invocation passed its deadline. Resolves when no process of it is left. */
-  async kill(id: InstanceId): Promise<void> {
+  /** Ends it now, whatever it does. Resolves when no process of it is left. */
+  async kill(id: InstanceId, reason: 'timeout' | 'used'): Promise<void> {
     const instance = this.#instances.get(id);
     if (!instance) return;
-    instance.intent ??= 'timeout';
+    instance.intent ??= reason;
     await instance.sandbox.stop(0);
     await instance.over;
   }
