@@ -143,6 +143,7 @@ export function parseRequestHead(text: string, trusted: boolean): RequestHead {
       throw refuse('the target is neither a path nor an http URL');
     }
   }
+  if (target.includes('%') && BAD_ESCAPE.test(target)) throw refuse('a % in the path without two hexadecimal digits');
   if (host === undefined ? http11 : host !== knownHost && !isHost(host))
     throw refuse('the Host field is missing or not a host');
   if (traces > 0 && !traced) lines.dropNamed(text, TRACE_ONLY);
@@ -192,6 +193,8 @@ function isHost(host: string): boolean {
   return true;
 }
 
+/** In the path: what is behind the ? is the function's to read, and is often sloppy. */
+const BAD_ESCAPE = /^[^?]*%(?![0-9a-f]{2})/i;
 const ABSOLUTE_FORM = /^https?:\/\/([^/?]+)(.*)$/i;
 const HOST_ONLY: ReadonlySet<string> = new Set(['host']);
 const TRACE_ONLY: ReadonlySet<string> = new Set(['traceparent', 'tracestate']);

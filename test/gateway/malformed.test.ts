@@ -45,6 +45,7 @@ const REFUSED: Readonly<Record<string, string>> = {
   'a control character in the target': 'GET /function/raw/\x01 HTTP/1.1\r\nHost: a\r\n\r\n',
   'a byte above ASCII in the target': 'GET /function/raw/\xe9 HTTP/1.1\r\nHost: a\r\n\r\n',
   'a fragment in the target': 'GET /function/raw#x HTTP/1.1\r\nHost: a\r\n\r\n',
+  'a % without its digits': 'GET /function/raw/%zz HTTP/1.1\r\nHost: a\r\n\r\n',
   'two spaces before the target': 'GET  /function/raw HTTP/1.1\r\nHost: a\r\n\r\n',
   'two spaces before the version': 'GET /function/raw  HTTP/1.1\r\nHost: a\r\n\r\n',
   'a tab in the request line': 'GET\t/function/raw HTTP/1.1\r\nHost: a\r\n\r\n',
