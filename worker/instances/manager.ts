@@ -53,6 +53,8 @@ export interface ManagerParts {
 const CALL_WITHIN: Millis = 5000;
 /** From SIGTERM to SIGKILL when the platform ends an idle instance. */
 const STOP_GRACE: Millis = 2000;
+/** How soon a gateway that is alive finds a new worker. */
+const RECONNECT_WITHIN: Millis = 3000;
 /** A young instance may be on its way to a request that has not reached it yet. */
 const SETTLES_WITHIN: Millis = 1000;
 /** Its connection breaks a moment before its end is seen. */
@@ -130,7 +132,8 @@ export class InstanceManager {
     const instance = this.#instances.get(id);
     if (!instance || instance.intent) return true;
     if (mode === 'if-idle' && Date.now() - (instance.record.readyAt ?? 0) < SETTLES_WITHIN) return false;
-    const gateway = instance.owner && this.#gateways.get(instance.owner);
+    const gateway = await this.#gatewayOf(instance, reason);
+    if (!gateway && mode === 'if-idle') return false; // Nobody here knows whether it is idle.
     const deadlineMs = mode === 'drain' ? instance.revision.spec.timeout : 0;
     if (gateway) {
       if (mode === 'drain') this.#write(instance.change({ state: 'draining' }));
@@ -192,6 +195,16 @@ export class InstanceManager {
   async releaseAll(): Promise<void> {
     for (const instance of this.all) instance.sandbox.release();
     await Promise.all([...this.#logs.values()].map((file) => file.flushed()));
+  }
+
+  /** After a restart of ours the gateways take a moment to come back; until then it may be as busy as ever. */
+  async #gatewayOf(instance: Instance, reason: EndReason): Promise<GatewayLink | undefined> {
+    const end = performance.now() + (reason === 'shutdown' ? 0 : RECONNECT_WITHIN);
+    for (;;) {
+      const gateway = instance.owner && this.#gateways.get(instance.owner);
+      if (gateway || instance.sandbox.over || performance.now() >= end) return gateway;
+      await sleep(50);
+    }
   }
 
   #routable(instance: Instance): RoutableInstance {
