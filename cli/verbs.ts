@@ -25,6 +25,11 @@ export const VERBS: Readonly<Record<string, Entry>> = {
     load: () => import('./verbs/inspect.ts'),
   },
   logs: { group: 'functions', summary: "Show a function's log", load: () => import('./verbs/logs.ts') },
+  invocations: {
+    group: 'functions',
+    summary: 'List the latest calls and what they used',
+    load: () => import('./verbs/invocations.ts'),
+  },
   rm: { group: 'functions', summary: 'Remove functions', load: () => import('./verbs/rm.ts') },
   server: { group: 'platform', summary: 'Run the platform', load: () => import('./verbs/server.ts') },
   status: { group: 'platform', summary: 'Show whether the platform is well', load: () => import('./verbs/status.ts') },

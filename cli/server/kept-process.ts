@@ -4,9 +4,9 @@
 
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { createInterface } from 'node:readline';
 import { backoff, sleep } from '../../core/clock.ts';
 import { FnError } from '../../core/errors.ts';
+import { LineSplitter } from '../../core/lines.ts';
 import type { Millis } from '../../core/units.ts';
 
 /** One that ran this long starts again at once. */
@@ -73,7 +73,9 @@ export class KeptProcess {
     const child = this.#options.launch();
     this.#child = child;
     for (const stream of [child.stdout, child.stderr]) {
-      if (stream) createInterface({ input: stream }).on('line', this.#options.onLine);
+      const splitter = new LineSplitter();
+      stream?.on('data', (chunk: Buffer) => splitter.push(chunk).forEach((line) => this.#options.onLine(line)));
+      stream?.on('end', () => splitter.end().forEach((line) => this.#options.onLine(line)));
     }
     const ended = once(child, 'exit').then(
       ([code, signal]) => (signal === null ? `exited with code ${code}` : `was ended by ${signal}`),

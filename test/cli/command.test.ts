@@ -122,7 +122,7 @@ describe('completion', () => {
       expect(found.stderr).toBe('');
       return found.stdout.trim().split('\n');
     };
-    expect(await complete('fn', 'in')).toEqual(['init', 'invoke', 'inspect']);
+    expect(await complete('fn', 'in')).toEqual(['init', 'invoke', 'inspect', 'invocations']);
     expect(await complete('fn', 'logs', '--f')).toEqual(['--follow']);
   });
 });
