@@ -5,9 +5,9 @@
 import { createReadStream } from 'node:fs';
 import { appendFile, mkdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { sleep } from './clock.ts';
 import type { FunctionName } from './ids.ts';
+import { linesIn } from './lines.ts';
 import type { Bytes, Millis } from './units.ts';
 
 export interface LogLine {
@@ -127,7 +127,7 @@ function sizeOf(file: string): Promise<number> {
 async function* linesOf(file: string, start: number, end: number | undefined): AsyncGenerator<LogLine> {
   if ((await sizeOf(file)) <= start) return;
   const input = createReadStream(file, { start, ...(end !== undefined && { end: Math.max(start, end - 1) }) });
-  for await (const text of createInterface({ input, crlfDelay: Infinity })) {
+  for await (const text of linesIn(input)) {
     try {
       yield JSON.parse(text) as LogLine;
     } catch {

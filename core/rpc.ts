@@ -1,9 +1,9 @@
 /** Calls in both directions over one unix socket: one JSON object a line, `{id, call, in}` and `{id, out}` or
  *  `{id, error}`. Bounded: a line over 1 MiB ends the connection, a call that is not answered in time fails. */
 
-import { createInterface } from 'node:readline';
 import type { Socket } from 'node:net';
 import { FnError, fromProblem, type Problem, toFnError } from './errors.ts';
+import { LineSplitter } from './lines.ts';
 import type { Millis } from './units.ts';
 
 export type Handlers<C> = {
@@ -37,10 +37,10 @@ export class RpcPeer<Theirs extends { [K in keyof Theirs]: { in: unknown; out: u
   constructor(socket: Socket, handlers: Handlers<Ours>) {
     this.#socket = socket;
     this.#handlers = handlers;
-    let unread = 0;
+    const splitter = new LineSplitter();
     socket.on('data', (chunk: Buffer) => {
-      unread = chunk.includes(10) ? chunk.length : unread + chunk.length;
-      if (unread > LINE_LIMIT) socket.destroy(new Error('a line over 1 MiB on the control socket'));
+      for (const line of splitter.push(chunk)) void this.#receive(line);
+      if (splitter.pending > LINE_LIMIT) socket.destroy(new Error('a line over 1 MiB on the control socket'));
     });
     socket.on('error', () => {}); // 'close' follows and fails what waits.
     this.closed = new Promise((resolve) => socket.once('close', () => resolve()));
@@ -51,9 +51,6 @@ export class RpcPeer<Theirs extends { [K in keyof Theirs]: { in: unknown; out: u
       }
       this.#waiting.clear();
     });
-    createInterface({ input: socket, crlfDelay: 0 })
-      .on('line', (line) => void this.#receive(line))
-      .on('error', () => {}); // The interface repeats the socket's errors; unheard they would end the process.
   }
 
   /** Rejects with the FnError the other side threw, or `process.down` when it is away or too slow. */
@@ -85,8 +82,9 @@ export class RpcPeer<Theirs extends { [K in keyof Theirs]: { in: unknown; out: u
     let message: Message;
     try {
       message = JSON.parse(line) as Message;
+      if (typeof message !== 'object' || message === null) throw new TypeError('not an object');
     } catch {
-      this.#socket.destroy(new Error('not JSON on the control socket'));
+      this.#socket.destroy(new Error('not a message on the control socket'));
       return;
     }
     if (message.call === undefined) {

@@ -76,6 +76,14 @@ test('a line cut short by a crash does not hide the others', async () => {
   expect(await texts(directory.path)).toEqual(['a', 'b']);
 });
 
+test('a separator that is no newline neither hides a line nor makes one', async () => {
+  await using directory = await testDirectory();
+  const file = new LogFile(directory.path, NAME, 2 ** 20);
+  file.append([line('a\u2028null\u2029b'), line('c')]);
+  await file.flushed();
+  expect(await texts(directory.path)).toEqual(['a\u2028null\u2029b', 'c']);
+});
+
 test('following goes on with what comes, also over the seam, until it is stopped', async () => {
   await using directory = await testDirectory();
   const file = new LogFile(directory.path, NAME, 4000);

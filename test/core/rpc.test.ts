@@ -67,6 +67,18 @@ test('either side may call', async () => {
   expect(await pair.answerer.call('shout', { text: 'hello' }, 5000)).toEqual({ text: 'HELLO' });
 });
 
+test('text that a function wrote cannot end a message, nor be one', async () => {
+  await using pair = await connect();
+  const text = 'before\u2028null\u2028{}\u2029 after';
+  expect(await pair.answerer.call('shout', { text }, 1000)).toEqual({ text: text.toUpperCase() });
+});
+
+test.each(['null', '1', 'no json'])('whoever sends %s is cut off', async (line) => {
+  await using pair = await connect();
+  pair.wire.write(`${line}\n`);
+  await pair.answerer.closed;
+});
+
 test('many calls at once each get their own answer', async () => {
   await using pair = await connect();
   const answers = await Promise.all(
