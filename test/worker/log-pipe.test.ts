@@ -90,6 +90,14 @@ test('above the rate lines are counted and dropped, and later lines are read aga
   expect(kept + log.dropped).toBe(999 * 16 * 200);
 });
 
+test('what was dropped is told while the flood goes on, or is over without another line', async () => {
+  await using log = await open();
+  const block = `${'y'.repeat(999)}\n`.repeat(16);
+  for (let n = 0; n < 200; n++) await log.write(block);
+  await eventually(() => expect(log.dropped).toBeGreaterThan(2 ** 20));
+  expect(log.ended).toBe(false);
+});
+
 test("the init's report is taken out of the log: an exit code above 128 is not a signal", async () => {
   await using log = await open();
   await log.write("[INFO  tini (1)] Spawned child process 'node' with pid '6'\nhello\n");

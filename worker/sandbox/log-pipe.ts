@@ -26,6 +26,8 @@ export interface LogPipeOptions {
 /** What may be kept at once, and per second in the long run. */
 const BURST: Bytes = 2 ** 20;
 const RATE: Bytes = 256 * 1024;
+/** A mark tells what was dropped in so much time. */
+const MARK_EVERY: Millis = 1000;
 /** Above the rate, reading pauses this long after each such amount, so that a flood costs us little. */
 const BREATHE_EVERY: Bytes = 4 * 2 ** 20;
 const BREATHE_FOR: Millis = 20;
@@ -71,7 +73,9 @@ export class LogPipe implements Disposable {
   #cut = false;
   #allowance: Bytes = BURST;
   #refilledAt = performance.now();
+  #dropping = false;
   #dropped: Bytes = 0;
+  #mark: NodeJS.Timeout | undefined;
   #sinceBreath: Bytes = 0;
   #initReport: InitReport | undefined;
   #outOfMemory = false;
@@ -101,6 +105,7 @@ export class LogPipe implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    clearTimeout(this.#mark);
     this.#socket.destroy();
   }
 
@@ -154,9 +159,11 @@ export class LogPipe implements Disposable {
     const now = performance.now();
     this.#allowance = Math.min(BURST, this.#allowance + ((now - this.#refilledAt) / 1000) * RATE);
     this.#refilledAt = now;
-    // Once it drops it goes on until a quarter of the burst is free again: one mark for many lines.
-    if (this.#allowance < Math.max(size, this.#dropped > 0 ? BURST / 4 : 0)) {
+    // Once it drops it goes on until a quarter of the burst is free again: lines in a row, not one here and there.
+    this.#dropping = this.#allowance < Math.max(size, this.#dropping ? BURST / 4 : 0);
+    if (this.#dropping) {
       this.#dropped += size;
+      this.#mark ??= setTimeout(() => this.#reportDropped(), MARK_EVERY);
       return false;
     }
     this.#allowance -= size;
@@ -164,6 +171,8 @@ export class LogPipe implements Disposable {
   }
 
   #reportDropped(): void {
+    clearTimeout(this.#mark);
+    this.#mark = undefined;
     if (this.#dropped === 0) return;
     this.#options.onDropped(this.#dropped);
     this.#dropped = 0;
