@@ -26,6 +26,10 @@ export interface ProbeCase extends AbuseCase {
 export interface Stage {
   readonly platform: TestPlatform;
   readonly prober: Prober;
+  /** Another function, which must not suffer. */
+  readonly neighbour: Prober;
+  /** A prober for one case alone. */
+  readonly deploy: (name: string) => Promise<Prober>;
 }
 
 export interface PlayedCase extends AbuseCase {

@@ -14,6 +14,8 @@ const require = createRequire(import.meta.url);
 export interface Prober {
   /** What the probe `<group>/<name>` managed: a value, or the code of the error that stopped it. */
   probe(path: string, args?: Readonly<Record<string, string | number>>): Promise<unknown>;
+  /** The reply itself, whatever it is. */
+  call(path: string, args?: Readonly<Record<string, string | number>>): Promise<Response>;
   readonly name: string;
 }
 
@@ -32,13 +34,15 @@ export async function proberDirectory(spec: string): Promise<TestDirectory> {
 export async function deployProber(platform: TestPlatform, name: string, spec = ''): Promise<Prober> {
   await using directory = await proberDirectory(`name: ${name}\n${spec}`);
   await platform.deploy(directory.path);
+  const call: Prober['call'] = (path, args = {}) => {
+    const pairs = Object.entries(args).map(([key, value]): [string, string] => [key, String(value)]);
+    return platform.call(`/function/${name}/${path}?${new URLSearchParams(pairs).toString()}`);
+  };
   return {
     name,
-    async probe(path, args = {}) {
-      const query = new URLSearchParams(
-        Object.entries(args).map(([key, value]): [string, string] => [key, String(value)]),
-      );
-      const reply = await platform.call(`/function/${name}/${path}?${query.toString()}`);
+    call,
+    async probe(path, args) {
+      const reply = await call(path, args);
       const text = await reply.text();
       if (reply.status !== 200) throw new Error(`${reply.status} ${text}`);
       return JSON.parse(text) as unknown;

@@ -3,7 +3,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { ALLOWED_NEVER, NR } from './numbers.js';
-import { call, koffi, raw, runCode, text } from './syscalls.js';
+import { call, fork, koffi, raw, runCode, text } from './syscalls.js';
 
 const MS_REMOUNT_BIND = 32 | 4096;
 const CLONE_NEW = {
@@ -138,33 +138,9 @@ export function otherDoors() {
 
 /** fork; the child runs the code, then exits with 42. */
 function endOfChild(door) {
-  const fork = [
-    0xb8,
-    56,
-    0,
-    0,
-    0,
-    0xbf,
-    SIGCHLD,
-    0,
-    0,
-    0,
-    0x31,
-    0xf6,
-    0x31,
-    0xd2,
-    0x4d,
-    0x31,
-    0xd2,
-    0x4d,
-    0x31,
-    0xc0,
-    0x0f,
-    0x05,
-  ];
   const exit = [0xb8, 231, 0, 0, 0, 0xbf, 42, 0, 0, 0, 0x0f, 0x05];
   const parent = [0x85, 0xc0, 0x75, door.length + exit.length]; // test eax, eax; jnz to the end
-  const child = runCode([...fork, ...parent, ...door, ...exit]);
+  const child = runCode([...fork(), ...parent, ...door, ...exit]);
   const status = Buffer.alloc(4);
   raw(NR.wait4, child, koffi.address(status));
   const signal = status.readInt32LE() & 0x7f;

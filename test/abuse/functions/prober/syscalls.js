@@ -34,3 +34,11 @@ export function runCode(bytes) {
   koffi.encode(code, koffi.array('uint8_t', bytes.length + 1), [...bytes, 0xc3]);
   return koffi.call(code, RETURNS_INT);
 }
+
+/** Machine code that forks by clone, since fork itself is not allowed: the child's pid, or 0, is in eax. */
+export function fork() {
+  const clone = [0xb8, 56, 0, 0, 0];
+  const flags = [0xbf, 17, 0, 0, 0]; // SIGCHLD
+  const zeros = [0x31, 0xf6, 0x31, 0xd2, 0x4d, 0x31, 0xd2, 0x4d, 0x31, 0xc0]; // esi, edx, r10, r8
+  return [...clone, ...flags, ...zeros, 0x0f, 0x05];
+}
