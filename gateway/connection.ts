@@ -9,6 +9,7 @@ import { requestIdFrom } from '../core/ids.ts';
 import type { Millis } from '../core/units.ts';
 import { forwardedFields } from './heads.ts';
 import { BodyScanner } from './http/body.ts';
+import { free } from './http/free.ts';
 import { HEAD_END } from './http/fields.ts';
 import { Outbox } from './http/outbox.ts';
 import { HEAD_MAX, parseRequestHead, refuse, type RequestHead } from './http/parse-request.ts';
@@ -23,8 +24,8 @@ export interface Exchange {
   bodyEnd(trailers: string): void;
   /** What came with the head has been handed over: answer. */
   begin(): void;
-  /** What arrived together has been handed over. */
-  bodyFlush(): void;
+  /** What arrived together has been handed over. True when nothing of its buffer is held any more. */
+  bodyFlush(): boolean;
   /** The client takes bytes again. */
   clientDrain(): void;
   /** After an upgrade: bytes of the other protocol. */
@@ -215,9 +216,11 @@ export class ClientConnection {
       let at = 0;
       while (at < buffer.length && !this.#closing) {
         if (this.#receiving) {
+          const isAllBody = at === 0;
           at = this.#takeBody(buffer, at);
           this.#since = performance.now();
-          this.#exchange?.bodyFlush();
+          const isWritten = this.#exchange?.bodyFlush() ?? true;
+          if (isWritten && isAllBody && at === buffer.length) free(buffer);
         } else if (this.#exchange) {
           this.#keepUnread(buffer, at);
           return;

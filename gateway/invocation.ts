@@ -15,6 +15,7 @@ import { BLOCKED_BY_FUNCTION, type ClientConnection, type Exchange } from './con
 import type { Autopsy } from './control.ts';
 import { CANCELLED, whyBroken } from './endings.ts';
 import { type Framing, framingFields, framingFor, functionHead } from './heads.ts';
+import { free } from './http/free.ts';
 import { Outbox } from './http/outbox.ts';
 import type { ReplyHead } from './http/parse-reply.ts';
 import type { RequestHead } from './http/parse-request.ts';
@@ -110,11 +111,14 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#seek(false);
   }
 
-  bodyFlush(): void {
+  bodyFlush(): boolean {
     if (this.#upstream && (this.#phase === 'sent' || this.#phase === 'replying')) {
       this.#replay = undefined;
       this.#write();
-    } else if (this.#toFunction.size > EARLY_MAX) this.#client.block(BLOCKED_BY_FUNCTION, true);
+      return this.#upstream.socket.writableLength === 0;
+    }
+    if (this.#toFunction.size > EARLY_MAX) this.#client.block(BLOCKED_BY_FUNCTION, true);
+    return false;
   }
 
   clientDrain(): void {
@@ -126,10 +130,12 @@ export class Invocation implements Exchange, Waiter, ReplySink {
 
   tunnel(chunk: Buffer): void {
     this.#progressAt = performance.now();
-    if (this.#upstream?.socket.write(chunk) === false) {
+    const socket = this.#upstream?.socket;
+    if (socket?.write(chunk) === false) {
       this.#functionBlocked = true;
       this.#client.block(BLOCKED_BY_FUNCTION, true);
     }
+    if (socket?.writableLength === 0) free(chunk);
   }
 
   cancel(): void {

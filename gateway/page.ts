@@ -55,8 +55,9 @@ export class Page implements Exchange {
     else if (this.#head.expectContinue && this.#size === 0) this.#client.socket.write('HTTP/1.1 100 Continue\r\n\r\n');
   }
 
-  bodyFlush(): void {
+  bodyFlush(): boolean {
     if (this.#begun && !this.#over) this.#continue();
+    return false;
   }
 
   clientDrain(): void {}
@@ -109,10 +110,13 @@ export class Refusal implements Exchange {
 
   body(): void {}
   bodyEnd(): void {}
-  bodyFlush(): void {}
   clientDrain(): void {}
   tunnel(): void {}
   cancel(): void {}
+
+  bodyFlush(): boolean {
+    return true;
+  }
 
   begin(): void {
     this.#client.fail(this.#error);

@@ -3,6 +3,7 @@
  *  buffers. */
 
 import type { Socket } from 'node:net';
+import { free } from './free.ts';
 import { latin1 } from './latin1.ts';
 
 /** Above this, copying a piece into the string costs more than a second element in writev(2). */
@@ -11,6 +12,7 @@ const COPY_MAX = 4096;
 export class Outbox {
   #text = '';
   #parts: (string | Buffer)[] = [];
+  #copies: Buffer[] = [];
   /** Bytes held. */
   size = 0;
 
@@ -25,8 +27,9 @@ export class Outbox {
     this.size += length;
     if (length <= COPY_MAX) this.#text += latin1(buffer, start, end);
     else {
-      const piece = buffer.subarray(start, end);
-      this.#parts.push(this.#text, lent ? Buffer.from(piece) : piece);
+      let piece = buffer.subarray(start, end);
+      if (lent) this.#copies.push((piece = Buffer.from(piece)));
+      this.#parts.push(this.#text, piece);
       this.#text = '';
     }
   }
@@ -58,12 +61,16 @@ export class Outbox {
     }
     if (text !== '') socket.write(text, 'latin1');
     socket.uncork();
+    const copies = this.#copies;
+    this.#copies = [];
+    if (socket.writableLength === 0) for (const copy of copies) free(copy);
     return !socket.writableNeedDrain;
   }
 
   clear(): void {
     this.#text = '';
     this.#parts = [];
+    this.#copies = [];
     this.size = 0;
   }
 }
