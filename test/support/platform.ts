@@ -47,8 +47,10 @@ export interface TestPlatform extends AsyncDisposable {
   stop(): Promise<number | null>;
 }
 
+/** @param env settings; a given FN_HOME is used, and left to the caller. */
 export async function startPlatform(env: Readonly<Record<string, string>> = {}): Promise<TestPlatform> {
-  const home = await mkdtemp(join(tmpdir(), 'fnt-'));
+  const given = env['FN_HOME'];
+  const home = given ?? (await mkdtemp(join(tmpdir(), 'fnt-')));
   const settings = { FN_HOME: home, FN_GATEWAY_PORT: '0', FN_API_PORT: '0', FN_NODE: 'test', ...env };
   const config = loadConfig(settings);
   let output = '';
@@ -141,8 +143,8 @@ export async function startPlatform(env: Readonly<Record<string, string>> = {}):
       const left = leftovers(config);
       if (process.env['FN_TEST_KEEP'])
         await cp(config.paths.logs, '/tmp/fnt-last-logs', { recursive: true, force: true });
-      if (left.length === 0) await rm(home, { recursive: true, force: true });
-      else throw new Error(`left behind: ${left.join(', ')}\n${output}`);
+      if (left.length > 0) throw new Error(`left behind: ${left.join(', ')}\n${output}`);
+      if (given === undefined) await rm(home, { recursive: true, force: true });
     },
   };
   return platform;

@@ -1,0 +1,62 @@
+/** Cold starts: from the request to its first byte when no instance of the function runs.
+ *
+ *      npm run bench:cold [-- claimed burst memory protections] [-- --functions 100] [-- --rounds 5]
+ *
+ *  Without names, all parts. Needs root. Every function is distinct (an image, a layer and a revision of its own) and has no
+ *  instance when it is called; baselines take turns with us, in the same run. */
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { requireRoot } from '../worker/host.ts';
+import { measureBursts } from './cold/bursts.ts';
+import { measureMemory } from './cold/memory.ts';
+import { measureProtections } from './cold/protections.ts';
+import { measureStarts } from './cold/starts.ts';
+import { deployMany, platformIn } from './support/platform.ts';
+import { printNoise } from './support/quiet.ts';
+
+export interface Lab {
+  /** FN_HOME of every platform here: what is deployed once stays deployed. */
+  readonly home: string;
+  readonly functions: readonly string[];
+  readonly rounds: number;
+}
+
+const PARTS: Readonly<Record<string, (lab: Lab) => Promise<void>>> = {
+  claimed: measureStarts,
+  burst: measureBursts,
+  memory: measureMemory,
+  protections: measureProtections,
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { functions: { type: 'string', default: '100' }, rounds: { type: 'string', default: '5' } },
+});
+const unknown = positionals.filter((part) => !Object.hasOwn(PARTS, part));
+if (unknown.length > 0) throw new Error(`no part ${unknown.join(', ')}; there are ${Object.keys(PARTS).join(', ')}`);
+
+requireRoot();
+const lab: Lab = {
+  home: await mkdtemp(join(tmpdir(), 'fnc-')),
+  functions: Array.from({ length: Number(values.functions) }, (_, index) => `f${index}`),
+  rounds: Number(values.rounds),
+};
+try {
+  console.log(`deploying ${lab.functions.length} functions …`);
+  await using platform = await platformIn(lab.home, { FN_POOL: '0' });
+  await deployMany(platform, lab.home, lab.functions, '1s');
+  await platform.stop();
+  for (const [name, measure] of Object.entries(PARTS)) {
+    if (positionals.length > 0 && !positionals.includes(name)) continue;
+    await measure(lab);
+    printNoise();
+  }
+} catch (error) {
+  console.error(error); // Whole, with what went wrong while cleaning up.
+  process.exitCode = 1;
+} finally {
+  await rm(lab.home, { recursive: true, force: true });
+}
