@@ -6,6 +6,7 @@ import { type Change, ConflictError, type PutOptions, type Store, type Stored } 
 export class MemoryStore implements Store {
   readonly #records = new Map<Kind, Map<string, { version: number; json: string }>>();
   readonly #watchers = new Set<(change: Change) => void>();
+  readonly #latest = new Map<Kind, number>();
   #version = 0;
 
   async get<K extends Kind>(kind: K, key: string): Promise<Stored<Records[K]> | undefined> {
@@ -21,9 +22,14 @@ export class MemoryStore implements Store {
     }));
   }
 
+  async latest(kind: Kind): Promise<number> {
+    return this.#latest.get(kind) ?? 0;
+  }
+
   async put<K extends Kind>(kind: K, key: string, value: Records[K], options: PutOptions = {}): Promise<number> {
     this.#check(kind, key, options);
     const version = ++this.#version;
+    this.#latest.set(kind, version);
     this.#of(kind).set(key, { version, json: JSON.stringify(value) });
     this.#announce({ kind, key });
     return version;
@@ -32,7 +38,10 @@ export class MemoryStore implements Store {
   async delete(kind: Kind, key: string, options: PutOptions = {}): Promise<boolean> {
     this.#check(kind, key, options);
     const existed = this.#of(kind).delete(key);
-    if (existed) this.#announce({ kind, key });
+    if (existed) {
+      this.#latest.set(kind, ++this.#version);
+      this.#announce({ kind, key });
+    }
     return existed;
   }
 

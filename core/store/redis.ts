@@ -8,10 +8,11 @@ import { type Change, ConflictError, type PutOptions, type Store, type Stored } 
 
 const VERSION = 'fn:version';
 const CHANGES = 'fn:changes';
+const LATEST = 'fn:latest';
 const hashOf = (kind: Kind): string => `fn:state:${kind}`;
 
 /** Writes or deletes one record if it is at the expected version, and announces it: all or nothing.
- *  KEYS: hash, version counter, stream. ARGV: kind, key, expected version or -1, json or '' to delete.
+ *  KEYS: hash, version counter, stream, last version of each kind. ARGV: kind, key, expected version or -1, json or '' to delete.
  *  Returns the new version, 0 when there was nothing to delete, or -<actual version> - 1 on a conflict. */
 const WRITE = `
 local current = redis.call('HGET', KEYS[1], ARGV[2])
@@ -26,6 +27,7 @@ if ARGV[4] == '' then
 else
   redis.call('HSET', KEYS[1], ARGV[2], string.format('%d', nextVersion) .. '\\n' .. ARGV[4])
 end
+redis.call('HSET', KEYS[4], ARGV[1], string.format('%d', nextVersion))
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', '10000', '*', 'kind', ARGV[1], 'key', ARGV[2])
 return nextVersion`;
 
@@ -50,6 +52,10 @@ export class RedisStore implements Store {
   async list<K extends Kind>(kind: K): Promise<Stored<Records[K]>[]> {
     const all = await this.#redis.hgetall(hashOf(kind));
     return Object.entries(all).map(([key, text]) => decode<K>(key, text));
+  }
+
+  async latest(kind: Kind): Promise<number> {
+    return Number((await this.#redis.hget(LATEST, kind)) ?? 0);
   }
 
   async put<K extends Kind>(kind: K, key: string, value: Records[K], options: PutOptions = {}): Promise<number> {
@@ -97,7 +103,7 @@ export class RedisStore implements Store {
 
   async #write(kind: Kind, key: string, json: string, { ifVersion = -1 }: PutOptions): Promise<number> {
     const reply = Number(
-      await this.#redis.eval(WRITE, 3, hashOf(kind), VERSION, CHANGES, kind, key, String(ifVersion), json),
+      await this.#redis.eval(WRITE, 4, hashOf(kind), VERSION, CHANGES, LATEST, kind, key, String(ifVersion), json),
     );
     if (reply < 0) throw new ConflictError(`${kind} ${key} is at version ${-reply - 1}, not ${ifVersion}`);
     return reply;

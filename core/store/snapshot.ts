@@ -22,6 +22,8 @@ export class Snapshot implements AsyncDisposable {
   readonly #options: SnapshotOptions;
   readonly #records = new Map<Kind, Map<string, Stored<unknown>>>();
   readonly #listeners = new Set<(change: Change) => void>();
+  /** Each kind's latest version before it was last listed. */
+  readonly #listed = new Map<Kind, number>();
   #watch: AsyncDisposable | undefined;
   #timer: Disposable | undefined;
   #closed = false;
@@ -56,13 +58,17 @@ export class Snapshot implements AsyncDisposable {
     return { [Symbol.dispose]: () => void this.#listeners.delete(onChange) };
   }
 
-  /** Lists every kind again and reports what differs. */
+  /** Lists every kind in which something was written since it was last listed, and reports what differs. With ten thousand
+   *  functions a list is 100 ms of parsing, in a process that may have requests to answer. */
   async resync(): Promise<void> {
     for (const kind of this.#kinds) {
+      const latest = await this.#store.latest(kind);
+      if (latest > 0 && latest === this.#listed.get(kind)) continue;
       const fresh = await this.#store.list(kind);
       const keys = new Set(fresh.map((stored) => stored.key));
       for (const stored of fresh) this.#apply(kind, stored.key, stored);
       for (const key of this.#records.get(kind)?.keys() ?? []) if (!keys.has(key)) this.#apply(kind, key, undefined);
+      this.#listed.set(kind, latest);
     }
   }
 

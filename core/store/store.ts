@@ -24,6 +24,9 @@ export interface PutOptions {
 export interface Store extends AsyncDisposable {
   get<K extends Kind>(kind: K, key: string): Promise<Stored<Records[K]> | undefined>;
   list<K extends Kind>(kind: K): Promise<Stored<Records[K]>[]>;
+  /** The version of the last write or deletion among the kind: unchanged means that a list would say nothing new. 0 when
+   *  unknown. */
+  latest(kind: Kind): Promise<number>;
   /** Returns the new version. */
   put<K extends Kind>(kind: K, key: string, value: Records[K], options?: PutOptions): Promise<number>;
   /** False when there was nothing to delete. */

@@ -43,6 +43,18 @@ export function conformsToStore(open: () => Promise<Store>): void {
       ]);
     });
 
+    test('the latest version of a kind changes with its records, and only with them', async () => {
+      await using store = await open();
+      expect(await store.latest('function')).toBe(0);
+      const version = await store.put('function', 'a', record('a'));
+      expect(await store.latest('function')).toBe(version);
+      expect(await store.latest('revision')).toBe(0);
+      await store.put('function', 'a', record('a', 2), { ifVersion: 99 }).catch(() => 0);
+      expect(await store.latest('function')).toBe(version);
+      await store.delete('function', 'a');
+      expect(await store.latest('function')).toBeGreaterThan(version);
+    });
+
     test('text survives, whatever is in it', async () => {
       await using store = await open();
       const name = 'line\nbreak "quote" \\ ü 💥 \u0000' as FunctionName;

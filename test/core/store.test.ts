@@ -99,6 +99,21 @@ describe('a snapshot', () => {
     });
   });
 
+  test('lists nothing again while nothing was written', async () => {
+    await using store = new Silent();
+    await store.put('function', 'a', record('a'));
+    const clock = new VirtualClock();
+    await using snapshot = await Snapshot.open(store, ['function'], { clock });
+    const before = store.lists;
+    await snapshot.resync();
+    await store.put('revision', 'other', {} as never);
+    await snapshot.resync();
+    expect(store.lists).toBe(before);
+    await store.put('function', 'b', record('b'));
+    await snapshot.resync();
+    expect(store.lists).toBe(before + 1);
+  });
+
   test('keeps what it knew while the store is away, and goes on asking', async () => {
     await using store = new Silent();
     await store.put('function', 'a', record('a'));
@@ -121,10 +136,17 @@ describe('a snapshot', () => {
 /** A store whose change stream is broken, and that can be away. */
 class Silent extends MemoryStore {
   away = false;
+  lists = 0;
 
   override async watch(): Promise<AsyncDisposable> {
     return { async [Symbol.asyncDispose]() {} };
   }
 
-  override list: MemoryStore['list'] = (kind) => (this.away ? Promise.reject(new Error('away')) : super.list(kind));
+  override latest: MemoryStore['latest'] = (kind) =>
+    this.away ? Promise.reject(new Error('away')) : super.latest(kind);
+
+  override list: MemoryStore['list'] = (kind) => {
+    this.lists++;
+    return this.away ? Promise.reject(new Error('away')) : super.list(kind);
+  };
 }
