@@ -10,6 +10,8 @@ import { latin1 } from './latin1.ts';
 /** Bytes of chunk extensions in one body: enough for any honest use, too few to flood with (CVE-2024-22019). */
 const EXTENSION_MAX = 4096;
 const TRAILER_MAX = 8192;
+/** Digits of one chunk size. Leading zeros are allowed, but no flood of them. */
+const SIZE_DIGITS_MAX = 16;
 
 const LENGTH = 0;
 const UNTIL_CLOSE = 1;
@@ -44,6 +46,7 @@ export class BodyScanner {
   #state = DONE;
   #left = 0;
   #extensions = 0;
+  #digits = 0;
   #trailerText = '';
 
   get done(): boolean {
@@ -107,6 +110,7 @@ export class BodyScanner {
         case SIZE_FIRST: {
           this.#left = hex(byte);
           if (this.#left < 0) return this.#fail('a chunk size is not hexadecimal');
+          this.#digits = 1;
           this.#state = SIZE;
           break;
         }
@@ -115,7 +119,7 @@ export class BodyScanner {
           if (digit >= 0) {
             this.#left = this.#left * 16 + digit;
             if (this.#left > 2 ** 48) return this.#fail('a chunk is too large');
-            if (++this.#extensions > EXTENSION_MAX) return this.#fail('chunk sizes are padded');
+            if (++this.#digits > SIZE_DIGITS_MAX) return this.#fail('a chunk size is padded');
             break;
           }
           if (byte === 13) this.#state = SIZE_LF;

@@ -262,4 +262,12 @@ describe('the chunk scanner', () => {
     }
     expect(accepted).toBeGreaterThan(ROUNDS / 50);
   }, 600_000);
+
+  it('takes as many chunks as come, and a size of 16 digits but not of 17', () => {
+    const many = '10\r\n0123456789abcdef\r\n'.repeat(20_000);
+    const random = randomSource(SEED + 4);
+    expect(scanChunked(`${many}0\r\n\r\n`, random)?.payload).toHaveLength(320_000);
+    expect(scanChunked('0000000000000001\r\nx\r\n0\r\n\r\n', random)?.payload).toBe('x');
+    expect(scanChunked('00000000000000001\r\nx\r\n0\r\n\r\n', random)).toBeUndefined();
+  });
 });
