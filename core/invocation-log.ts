@@ -33,8 +33,13 @@ export class InvocationWriter {
     this.#redis = redis;
   }
 
+  /** False: a record would be dropped, and need not be made. */
+  get hasRoom(): boolean {
+    return this.#pending.length < BATCH_MAX;
+  }
+
   add(name: FunctionName, record: InvocationRecord): void {
-    if (this.#pending.length < BATCH_MAX) this.#pending.push({ name, record });
+    if (this.hasRoom) this.#pending.push({ name, record });
   }
 
   /** Call it about once a second. Nothing waits for it, and what Redis does not take is let go. */

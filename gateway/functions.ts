@@ -5,7 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Config } from '../core/config.ts';
 import { FnError, toFnError } from '../core/errors.ts';
 import type { FunctionName, RevisionId } from '../core/ids.ts';
-import type { InvocationRecord, InvocationWriter } from '../core/invocation-log.ts';
+import type { InvocationWriter } from '../core/invocation-log.ts';
 import type { Log } from '../core/log.ts';
 import type { LoadReport, RevisionRecord } from '../core/records.ts';
 import { Snapshot } from '../core/store/snapshot.ts';
@@ -18,6 +18,7 @@ import type { Ledger } from './ledger.ts';
 import { LoadTable } from './load.ts';
 import { RouteTable } from './routes.ts';
 import { type Group, type Instance, Slots } from './slots.ts';
+import type { Tally } from './tally.ts';
 
 export interface FunctionsOptions {
   readonly config: Pick<Config, 'freezeAfter' | 'paths' | 'startTimeout' | 'waitingLimit'>;
@@ -99,10 +100,10 @@ export class Functions implements InvocationOwner, AsyncDisposable {
     return this.#fleet.autopsy(instance);
   }
 
-  finished(name: FunctionName, record: InvocationRecord): void {
+  finished(revision: RevisionRecord, tally: Tally): void {
     const { ledger, invocations } = this.#options;
-    ledger.answered(name, record.status, record.wall);
-    invocations?.add(name, record);
+    ledger.answered(revision.function, tally.status, tally.wall);
+    if (invocations?.hasRoom) invocations.add(revision.function, tally.record(revision.id));
   }
 
   failed(error: FnError): void {

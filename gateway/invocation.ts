@@ -9,7 +9,7 @@
 
 import { type ErrorCode, FnError } from '../core/errors.ts';
 import type { FunctionName } from '../core/ids.ts';
-import type { InvocationRecord } from '../core/invocation-log.ts';
+import type { RevisionRecord } from '../core/records.ts';
 import type { Millis } from '../core/units.ts';
 import { BLOCKED_BY_FUNCTION, type ClientConnection, type Exchange } from './connection.ts';
 import type { Autopsy } from './control.ts';
@@ -32,8 +32,8 @@ export interface InvocationOwner {
   kill(instance: Instance, reason: 'timeout' | 'used', invocation: string): Promise<void>;
   /** Takes the instance out of rotation while the worker looks at it. */
   autopsy(instance: Instance): Promise<Autopsy>;
-  /** `status` is 499 when the client went first. */
-  finished(name: FunctionName, record: InvocationRecord): void;
+  /** Its status is 499 when the client went first. */
+  finished(revision: RevisionRecord, tally: Tally): void;
   failed(error: FnError): void;
 }
 
@@ -86,7 +86,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#bodyDone = !client.bodyIncomplete;
     this.#group = group;
     this.#arrivedAt = performance.now();
-    this.#tally = new Tally(this.#arrivedAt);
+    this.#tally = new Tally(this.#arrivedAt, requestId, head.method);
     group.load.arrived(this.#arrivedAt);
   }
 
@@ -400,8 +400,8 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   }
 
   #report(status: number, code?: ErrorCode): void {
-    const { function: name, id } = this.#group.revision;
-    this.#owner.finished(name, this.#tally.record(this.#requestId, id, this.#head.method, status, code));
+    this.#tally.close(status, code);
+    this.#owner.finished(this.#group.revision, this.#tally);
   }
 
   #functionHead(deadline: Millis): string {

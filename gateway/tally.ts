@@ -2,6 +2,7 @@
  *  record, and the reply's x-fn-account field where the client asked for that. */
 
 import type { ErrorCode } from '../core/errors.ts';
+import type { RevisionId } from '../core/ids.ts';
 import type { InvocationRecord } from '../core/invocation-log.ts';
 import type { StartKind } from '../core/records.ts';
 import type { Bytes, Millis } from '../core/units.ts';
@@ -13,13 +14,21 @@ export class Tally {
   startKind: StartKind = 'warm';
   bytesIn: Bytes = 0;
   bytesOut: Bytes = 0;
+  status = 0;
+  /** From the first byte of the request to the end, set by `close`. */
+  wall: Millis = 0;
   readonly #arrivedAt: Millis;
+  readonly #requestId: string;
+  readonly #method: string;
+  #code: ErrorCode | undefined;
   #instance: Instance | undefined;
   #baseline: Baseline | undefined;
   #used: Used | undefined;
 
-  constructor(arrivedAt: Millis) {
+  constructor(arrivedAt: Millis, requestId: string, method: string) {
     this.#arrivedAt = arrivedAt;
+    this.#requestId = requestId;
+    this.#method = method;
   }
 
   /** The instance is about to work on it. */
@@ -34,18 +43,25 @@ export class Tally {
     this.#baseline = undefined;
   }
 
-  record(id: string, revision: string, method: string, status: number, code?: ErrorCode): InvocationRecord {
+  /** @param code of the error, where the platform answered. */
+  close(status: number, code: ErrorCode | undefined): void {
+    this.status = status;
+    this.#code = code;
+    this.wall = performance.now() - this.#arrivedAt;
+  }
+
+  record(revision: RevisionId): InvocationRecord {
     return {
-      id,
+      id: this.#requestId,
       at: Date.now(),
       revision,
       ...(this.#instance && { instance: this.#instance.info.id }),
-      method,
-      status,
-      ...(code && { code }),
-      outcome: outcomeOf(status, code),
+      method: this.#method,
+      status: this.status,
+      ...(this.#code && { code: this.#code }),
+      outcome: outcomeOf(this.status, this.#code),
       start: this.startKind,
-      wall: Math.round((performance.now() - this.#arrivedAt) * 1000) / 1000,
+      wall: Math.round(this.wall * 1000) / 1000,
       cpu: 0,
       throttled: 0,
       shared: false,
