@@ -23,6 +23,7 @@ import { startJobs } from './jobs/main.ts';
 import { becomeSubreaper, mount, MS_BIND, MS_SHARED, unmount } from './native.ts';
 import { Networks } from './network/networks.ts';
 import { consumeNodeJobs } from './node-jobs.ts';
+import { Orphans } from './orphans.ts';
 import { type ClassDemand, Pool } from './pool.ts';
 import { createDriver } from './sandbox/driver.ts';
 import type { SandboxHost } from './sandbox/sandbox.ts';
@@ -32,6 +33,7 @@ import { adoptOrRemove, sweep } from './sweep.ts';
 const LEASE: Millis = 15_000;
 const LEASE_EVERY: Millis = 5000;
 const MEMORY_CHECK_EVERY: Millis = 1000;
+const ORPHANS_EVERY: Millis = 2000;
 const SWEEP_EVERY: Millis = 30_000;
 const COLLECT_EVERY: Millis = 600_000;
 const FLUSH_WITHIN: Millis = 2000;
@@ -50,6 +52,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   const cgroups = openCgroups(config.instanceOfPlatform);
   await cgroups.prepare();
   becomeSubreaper();
+  const orphans = new Orphans();
   const networks = await Networks.open(config, log);
 
   const host: SandboxHost = {
@@ -109,6 +112,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   const timers = [
     setInterval(() => void lease(), LEASE_EVERY),
     setInterval(() => manager.checkMemory(), MEMORY_CHECK_EVERY),
+    setInterval(() => orphans.collect(), ORPHANS_EVERY),
     setInterval(
       () => void networks.refresh().catch((error: unknown) => log.warn({ err: error }, 'network not refreshed')),
       SWEEP_EVERY,
