@@ -183,10 +183,10 @@ export const RESOURCE_CASES: readonly PlayedCase[] = [
     result: 'ended at its memory limit or its timeout; every call of the neighbour is answered meanwhile',
     heldBy: 'all limits together',
     async play({ prober, neighbour }) {
-      let over = false;
-      const bomb = prober.call('bombs/everything').finally(() => (over = true));
+      const over = new AbortController();
+      const bomb = prober.call('bombs/everything').finally(() => over.abort());
       let answered = 0;
-      while (!over) {
+      while (!over.signal.aborted) {
         expect(await neighbour.probe('visibility/signalHostPid', { pid: 1 })).toBe('ok');
         answered++;
       }
