@@ -1,5 +1,5 @@
 /** The gateway alone in a process: a store in memory, and a worker that lists one instance, the socket given. Arguments:
- *  home, the instance's socket, how many functions to deploy, cpu profile to write (optional). */
+ *  home, the instance's socket, how many functions to deploy, invocations at once in the instance. */
 
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -13,12 +13,16 @@ import { specSchema } from '../../core/spec.ts';
 import { MemoryStore } from '../../core/store/memory.ts';
 import { createGateway } from '../../gateway/gateway.ts';
 
-const [home = '/tmp', socket = '', functions = '1'] = process.argv.slice(2);
-const CONCURRENCY = 1000;
+const [home = '/tmp', socket = '', functions = '1', concurrency = '1000'] = process.argv.slice(2);
+const CONCURRENCY = Number(concurrency);
 
 const store = new MemoryStore();
 for (let n = 0; n < Number(functions); n++) {
-  const spec = specSchema.parse({ name: n === 0 ? 'bench' : `bench-${n}`, concurrency: CONCURRENCY });
+  const spec = specSchema.parse({
+    name: n === 0 ? 'bench' : `bench-${n}`,
+    concurrency: CONCURRENCY,
+    scale: { max: 1 },
+  });
   const { name } = spec;
   const id = `${name}-00001` as RevisionId;
   const image = `sha256:${'0'.repeat(64)}` as Digest;
@@ -32,7 +36,7 @@ for (let n = 0; n < Number(functions); n++) {
   });
 }
 
-const config = loadConfig({ FN_HOME: home });
+const config = loadConfig({ ...process.env, FN_HOME: home });
 const workerSocket = join(home, 'w.sock');
 const instance = {
   id: 'bench-00000001' as InstanceId,
