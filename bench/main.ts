@@ -21,7 +21,6 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
   cold: { about: 'starts from zero, bursts, memory, protections', command: script('cold'), standard: true },
   warm: { about: 'warm calls beside nginx and bare node', command: script('warm'), standard: true },
   deploy: { about: 'a change of one file, from command to traffic', command: script('deploy'), standard: true },
-  async: { about: 'queued invocations beside BullMQ alone', command: script('async'), standard: true },
   cgroup: { about: "what the worker's cgroup calls cost", command: script('cgroup'), standard: false },
   network: {
     about: 'what the network of a sandbox costs',
