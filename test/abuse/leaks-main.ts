@@ -59,7 +59,7 @@ async function main(lab: Lab, runs: number): Promise<Omit<Report, 'closed'>> {
     return eventually(() => {
       if (pool.size !== POOL || lab.host.living.size !== POOL) throw new Error('the pool is not full');
       const now = held(home, instanceOfPlatform);
-      if (now.processes.some((name) => name.endsWith('Z'))) throw new Error('zombies are not collected yet');
+      if (now.processes.some((name) => name.endsWith('zombie'))) throw new Error('zombies are not collected yet');
       return now;
     }, 60_000).catch(() => held(home, instanceOfPlatform)); // Then that is what there is.
   };

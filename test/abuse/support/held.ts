@@ -32,7 +32,7 @@ export function held(home: string, platform: string): Held {
     cgroups: list('/sys/fs/cgroup')
       .flatMap((name) => [`/sys/fs/cgroup/fn-${platform}`, `/sys/fs/cgroup/${name}/fn-${platform}`])
       .flatMap((path) => list(path, true).map((name) => `${path}/${name}`)),
-    processes: pids.map((pid) => (linesOf(`/proc/${pid}/stat`)[0] ?? '').replace(/^\d+ (\(.*\) .) .*$/, '$1')),
+    processes: pids.map(nameOf),
     namespaces: new Set(pids.flatMap(spaces).filter((space) => space !== '' && !ours.has(space))).size,
     sockets: linesOf('/proc/net/unix').flatMap((line) => (line.includes(home) ? [line.slice(line.indexOf(home))] : [])),
     files: filesBelow(home),
@@ -63,6 +63,12 @@ function descendants(): number[] {
     return parent === process.pid || (parent !== undefined && parent > 1 && isOurs(parent));
   };
   return [...parents.keys()].filter(isOurs);
+}
+
+/** Whether it runs or sleeps does not matter, whether it is a zombie does. */
+function nameOf(pid: number): string {
+  const [, name = '', state = ''] = /^\d+ (\(.*\)) (.)/.exec(linesOf(`/proc/${pid}/stat`)[0] ?? '') ?? [];
+  return state === 'Z' ? `${name} zombie` : name;
 }
 
 /** The base layer does not change, and has thousands of files. */

@@ -1,8 +1,11 @@
 /** A18, A24–A26, A32, A37, A39, A56, A57: what there is to read and to write. */
 
+import { spawnSync } from 'node:child_process';
 import {
+  chmodSync,
   closeSync,
   constants,
+  copyFileSync,
   fstatSync,
   lstatSync,
   mkdirSync,
@@ -10,6 +13,7 @@ import {
   readdirSync,
   readFileSync,
   rmdirSync,
+  rmSync,
   statfsSync,
   statSync,
 } from 'node:fs';
@@ -146,4 +150,33 @@ function kindOf(fd) {
   } catch {
     return 'gone'; // The one that read the directory.
   }
+}
+
+/** Makes a file and removes it. */
+export const make = ({ path }) =>
+  attempt(() => {
+    closeSync(openSync(path, 'wx'));
+    rmSync(path);
+  });
+
+export const read = ({ path }) => attempt(() => readFileSync(path));
+export const openForWriting = ({ path }) => attempt(() => closeSync(openSync(path, constants.O_WRONLY)));
+export const openDevice = ({ path }) => attempt(() => closeSync(openSync(path, constants.O_RDWR)));
+
+/** A copy of the init, run from there. */
+export function execute({ directory }) {
+  const path = join(directory, 'program');
+  copyFileSync('/sbin/fn-init', path);
+  chmodSync(path, 0o755);
+  try {
+    return spawnSync(path, ['--version']).error?.code ?? 'ok';
+  } finally {
+    rmSync(path);
+  }
+}
+
+/** Who a set-user-id program of root's becomes. */
+export function setuidProgram({ path }) {
+  const { stdout } = spawnSync(path, ['--', process.execPath, '-p', 'process.geteuid()']);
+  return Number(stdout);
 }

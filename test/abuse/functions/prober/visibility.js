@@ -1,8 +1,8 @@
 /** A42–A47, A59, A65: what of the host, the platform and other functions can be seen or reached. */
 
 import { createSocket } from 'node:dgram';
-import { lstatSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { connect } from 'node:net';
+import { lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { attempt, settle } from './attempt.js';
@@ -111,6 +111,16 @@ export const identity = () => ({
     ].map(([, name, value]) => [name, value]),
   ),
 });
+
+export const namespace = ({ name }) => readlinkSync(`/proc/self/ns/${name}`);
+
+/** A port that needs a capability, on its own loopback. */
+export function lowPort() {
+  const server = createServer();
+  return settle(
+    new Promise((resolve, reject) => server.once('error', reject).listen(80, '127.0.0.1', resolve)),
+  ).finally(() => server.close());
+}
 
 export const status = ({ name }) => readFileSync(`/proc/self/${name}`, 'utf8').trim();
 
