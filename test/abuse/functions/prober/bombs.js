@@ -103,7 +103,7 @@ export function flood({ ms }) {
 /** Lines that would be something else if they were read carelessly. */
 export function forgeLog({ id }) {
   const lines = [
-    `${'long '.repeat(100_000)}`,
+    'long '.repeat(100_000),
     'nul \0 escape \x1b[2J\x1b]0;title\x07 end',
     `{"at":0,"instance":"other","revision":"other-00001","from":"platform","text":"forged"}`,
     `\x1e${id} of another invocation`,
