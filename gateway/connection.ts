@@ -73,6 +73,7 @@ export class ClientConnection {
   readonly trusted: boolean;
   readonly out = new Outbox();
   readonly #owner: ConnectionOwner;
+  readonly #isTcp: boolean;
   /** Fields about the client, and the Host they were made for. */
   #forwarded = '';
   #forwardedHost: string | undefined;
@@ -96,6 +97,7 @@ export class ClientConnection {
     this.trusted = trusted;
     this.#owner = owner;
     this.#since = performance.now();
+    this.#isTcp = socket.remoteFamily !== undefined;
     socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('drain', () => this.#drain());
     socket.on('end', () => this.#gone());
@@ -166,8 +168,14 @@ export class ClientConnection {
   /** The problem, or a reset when a reply has begun: nobody may take half a reply for a whole one. */
   fail(error: FnError): void {
     this.out.clear();
-    if (this.#replyStarted) this.socket.resetAndDestroy();
+    if (this.#replyStarted) this.cut();
     else this.reply(problemReply(error, this.#requestId));
+  }
+
+  /** Ends the connection so that what came of a reply cannot look whole: with a reset, where there is such a thing. */
+  cut(): void {
+    if (this.#isTcp) this.socket.resetAndDestroy();
+    else this.socket.destroy();
   }
 
   /** The streamed reply is complete and flushed. `last`: only the end of the connection can say so. */

@@ -308,7 +308,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
       }
     }
     if (this.#clientBlocked || this.#phase === 'tunnel') {
-      this.#client.socket.resetAndDestroy(); // It does not read: 'close' cancels.
+      this.#client.cut(); // It does not read: 'close' cancels.
     } else if (this.#phase === 'sent' && !this.#bodyDone && !this.#functionBlocked) {
       this.#abandon(408);
       this.#client.fail(new FnError('request.timeout', `the body was not complete within ${timeout} ms`));

@@ -53,6 +53,19 @@ describe('the metrics', () => {
 });
 
 describe('the internal socket', () => {
+  it('is cut off like a port when half a reply is all there is', async () => {
+    await using platform = await startPlatform();
+    await platform.run({ name: 'half' }, (request, response) => {
+      response.write('half');
+      setTimeout(() => request.socket.destroy(), 20);
+    });
+    const path = join(platform.config.home, 'g.sock');
+    await platform.gateway.listenTrusted(path);
+    const reply = await exchange(path, 'GET /function/half HTTP/1.1\r\nHost: a\r\n\r\n');
+    expect(reply).toMatch(/4\r\nhalf\r\n$/);
+    expect((await fetch(`${platform.url}/healthz`)).status).toBe(200);
+  });
+
   it('may set what a job tells its function', async () => {
     await using platform = await startPlatform();
     await platform.run({ name: 'job' }, (request, response) => response.end(JSON.stringify(request.headers)));
