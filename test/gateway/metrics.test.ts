@@ -19,6 +19,24 @@ describe('the metrics', () => {
     expect(text).toContain('fn_requests_in_flight 0');
   });
 
+  it('count each error once by its code, whoever answered it', async () => {
+    await using platform = await startPlatform({ FN_BODY_LIMIT: '10' });
+    await exchange(platform.port, 'nonsense');
+    await fetch(`${platform.url}/function/nobody`);
+    await fetch(`${platform.url}/invocations/nothing`);
+    await fetch(`${platform.url}/healthz`, { method: 'POST', body: 'more than ten bytes' });
+    const text = await platform.gateway.metricsText();
+    const counted = [...text.matchAll(/fn_errors_total\{code="(.*)"\} (\d+)/g)].map(
+      ([, code, count]) => `${code} ${count}`,
+    );
+    expect(counted.sort()).toEqual([
+      'body.too_large 1',
+      'function.not_found 1',
+      'redis.unavailable 1',
+      'request.invalid 1',
+    ]);
+  });
+
   it('tell cancelled invocations apart', async () => {
     await using platform = await startPlatform();
     let begun = false;

@@ -25,7 +25,9 @@ export function allOutsideTheList() {
 
 /** Numbers that no kernel had when the list was made: EPERM from one runtime, ENOSYS from the other. */
 export function newerThanTheList() {
-  return [...new Set(Array.from({ length: 60 }, (_, n) => call(465 + n)))].sort((a, b) => String(a).localeCompare(String(b)));
+  return [...new Set(Array.from({ length: 60 }, (_, n) => call(465 + n)))].sort((a, b) =>
+    String(a).localeCompare(String(b)),
+  );
 }
 
 export const mountTmpfs = () => call(NR.mount, text('none'), text('/tmp'), text('tmpfs'));

@@ -111,7 +111,14 @@ export async function zombies() {
 
 function zombieCount() {
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-  return pids.filter((pid) => /^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))).length;
+  return pids.filter((pid) => {
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+      return stat[stat.lastIndexOf(')') + 2] === 'Z';
+    } catch {
+      return false; // It went between the two looks.
+    }
+  }).length;
 }
 
 export function orphans() {
