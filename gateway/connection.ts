@@ -4,7 +4,7 @@
  *  is how it learns that the client has gone. */
 
 import type { Socket } from 'node:net';
-import { FnError } from '../core/errors.ts';
+import { FnError, toFnError } from '../core/errors.ts';
 import { requestIdFrom } from '../core/ids.ts';
 import type { Millis } from '../core/units.ts';
 import { forwardedFields } from './heads.ts';
@@ -242,8 +242,8 @@ export class ClientConnection {
         }
       }
     } catch (error) {
-      if (!(error instanceof FnError)) throw error;
-      this.#refuse(error);
+      // A request we choke on by our own fault is `internal`, and must not end everyone else's connection too.
+      this.#refuse(toFnError(error));
     } finally {
       this.#processing = false;
     }

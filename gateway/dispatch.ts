@@ -61,7 +61,10 @@ export class Dispatcher {
     const mark = target.indexOf('?');
     const path = mark < 0 ? target : target.slice(0, mark);
     const page = this.#page(client, method, path, target);
-    if (page) return new Page(client, head, requestId, page.limit, page.handler);
+    if (page) {
+      const failed = (error: FnError): void => invocations.failed(error);
+      return new Page(client, head, requestId, page.limit, page.handler, failed);
+    }
     const match = routes.match(method, path);
     if (match && 'allow' in match) throw refuseMethod(method, match.allow);
     if (match) return invoke(match.route.name, target);

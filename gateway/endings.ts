@@ -1,7 +1,7 @@
 /** How an invocation ended badly, in the catalogue's words and in those of its account. */
 
 import type { Outcome } from '../core/account.ts';
-import { type ErrorCode, FnError, fromProblem } from '../core/errors.ts';
+import { type ErrorCode, FnError, fromProblem, toFnError } from '../core/errors.ts';
 import type { EndReason } from '../core/records.ts';
 import type { Autopsy } from './control.ts';
 import { BadReply } from './http/parse-reply.ts';
@@ -27,9 +27,15 @@ export function whyBroken(error: Error, seen: Autopsy): FnError {
   const known = seen.problem && fromProblem(seen.problem);
   if (known && seen.reason !== 'timeout') return known; // That deadline was another invocation's.
   if (error instanceof BadReply) return new FnError('function.bad_reply', `the reply is malformed: ${error.message}`);
+  if (isBug(error)) return toFnError(error);
   if (seen.alive) return new FnError('function.bad_reply', 'it closed the connection before its reply was complete');
   const { code, detail } = seen.reason ? ENDINGS[seen.reason] : CRASHED;
   return new FnError(code, detail);
+}
+
+/** Errors of our own code, unlike those of the system, have no code. */
+function isBug(error: Error): boolean {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
 }
 
 interface Ending {

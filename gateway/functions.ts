@@ -107,7 +107,9 @@ export class Functions implements InvocationOwner, AsyncDisposable {
   }
 
   failed(error: FnError): void {
-    this.#options.ledger.error(error.code);
+    const { ledger, log } = this.#options;
+    ledger.error(error.code);
+    if (error.code === 'internal') log.error({ err: error.cause ?? error }, 'request failed');
   }
 
   report(): LoadReport {

@@ -81,7 +81,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     bodyLimit: config.bodyLimit,
     patience: { ...CLIENT_PATIENCE, ...options.patience },
     open: (connection, head, requestId) => dispatcher.open(connection, head, requestId),
-    refused: (error) => ledger.error(error.code),
+    refused: (error) => functions.failed(error),
   });
   const report = (): void => {
     invocations?.flush().catch(() => {}); // The same: records are not worth waiting for.

@@ -26,17 +26,28 @@ export class Page implements Exchange {
   readonly #requestId: string;
   readonly #limit: number;
   readonly #handler: PageHandler;
+  readonly #failed: (error: FnError) => void;
   readonly #pieces: Buffer[] = [];
   #size = 0;
   #begun = false;
   #over = false;
 
-  constructor(client: ClientConnection, head: RequestHead, requestId: string, limit: number, handler: PageHandler) {
+  /** @param limit bytes of body.
+   *  @param failed hears of each error that is answered. */
+  constructor(
+    client: ClientConnection,
+    head: RequestHead,
+    requestId: string,
+    limit: number,
+    handler: PageHandler,
+    failed: (error: FnError) => void,
+  ) {
     this.#client = client;
     this.#head = head;
     this.#requestId = requestId;
     this.#limit = limit;
     this.#handler = handler;
+    this.#failed = failed;
   }
 
   body(buffer: Buffer, start: number, end: number): void {
@@ -93,8 +104,10 @@ export class Page implements Exchange {
   }
 
   #fail(error: FnError): void {
-    if (!this.#over) this.#client.fail(error);
+    if (this.#over) return;
     this.#over = true;
+    this.#failed(error);
+    this.#client.fail(error);
   }
 }
 

@@ -147,8 +147,8 @@ export class Upstream {
         this.#take(buffer, buffer.length);
       } else this.#take(READ_BUFFER, bytes);
     } catch (error) {
-      if (!(error instanceof BadReply)) throw error;
-      this.#fail(error, false);
+      // A reply we choke on by our own fault ends as `internal`, and must not end everyone else's invocation too.
+      this.#fail(error as Error, false);
       return true;
     }
     sink?.onFlush();

@@ -25,6 +25,7 @@ export class Usage implements Disposable {
   #last: Sample | undefined;
   #lastAt: Millis = 0;
   #overlaps = 0;
+  #isDisposed = false;
 
   constructor(files: AccountFiles) {
     this.#reader = new AccountReader(files);
@@ -33,15 +34,15 @@ export class Usage implements Disposable {
   /** @param inFlight invocations in the instance, this one counted. */
   begin(now: Millis, inFlight: number): Baseline | undefined {
     if (inFlight > 1) this.#overlaps++;
-    const sample = this.#last && now - this.#lastAt < FRESH ? this.#last : this.#sample();
-    if (!sample) return undefined;
-    if (inFlight === 1) this.#reader.resetPeak();
-    return { sample, overlaps: this.#overlaps - (inFlight > 1 ? 1 : 0) };
+    const isAlone = inFlight === 1;
+    const sample = this.#last && now - this.#lastAt < FRESH ? this.#last : this.#read();
+    if (!sample || (isAlone && !this.#resetPeak())) return undefined;
+    return { sample, overlaps: this.#overlaps - (isAlone ? 0 : 1) };
   }
 
   /** Undefined when the group is gone. */
   end(baseline: Baseline): Used | undefined {
-    const sample = this.#sample();
+    const sample = this.#read();
     if (!sample) return undefined;
     this.#last = sample;
     this.#lastAt = performance.now();
@@ -53,15 +54,28 @@ export class Usage implements Disposable {
     };
   }
 
+  /** What is still in flight has no account then: reading on would open the files again, and nobody would close them. */
   [Symbol.dispose](): void {
+    this.#isDisposed = true;
     this.#reader[Symbol.dispose]();
   }
 
-  #sample(): Sample | undefined {
+  #read(): Sample | undefined {
+    if (this.#isDisposed) return undefined;
     try {
       return this.#reader.sample();
     } catch {
       return undefined; // The instance has ended and its group with it.
+    }
+  }
+
+  /** False when the group is gone. */
+  #resetPeak(): boolean {
+    try {
+      this.#reader.resetPeak();
+      return true;
+    } catch {
+      return false;
     }
   }
 }
