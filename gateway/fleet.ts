@@ -58,8 +58,9 @@ export class Fleet {
       return { idle };
     },
     gone: ({ instance }) => {
+      const served = this.#options.slots.get(instance)?.used ?? false;
       this.#drop(instance);
-      return {};
+      return { served };
     },
   };
 

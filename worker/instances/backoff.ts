@@ -8,7 +8,8 @@ import type { Millis } from '../../core/units.ts';
 
 const BASE: Millis = 1000;
 const MAX: Millis = 60_000;
-/** Instances that end by themselves while idle, this soon after they were ready, this often in a row, count as a loop. */
+/** Instances that end by themselves this soon after they were ready, this often in a row, without having answered anything,
+ *  count as a loop. */
 export const SHORT_LIFE: Millis = 10_000;
 const SHORT_LIVES = 3;
 
@@ -56,7 +57,7 @@ export class StartBackoff {
     if ((this.#shortLives.get(revision) ?? 0) < SHORT_LIVES) this.#histories.delete(revision);
   }
 
-  /** An instance ended by itself, with no invocation in it. */
+  /** An instance ended by itself, with no invocation in it and none before. */
   ended(revision: RevisionId, lived: Millis, problem: FnError): void {
     if (lived >= SHORT_LIFE) {
       this.#shortLives.delete(revision);

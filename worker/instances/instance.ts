@@ -32,6 +32,8 @@ export class Instance {
   loading = true;
   /** An invocation broke on it: its end is not a crash loop. */
   broke = false;
+  /** An invocation went to it before it ended: its end is not a crash loop either. */
+  served = false;
   #record: InstanceRecord;
   #gatewayFiles: { readonly account: AccountFiles; readonly freezer: FreezerFile } | undefined;
   readonly #tail: string[] = [];

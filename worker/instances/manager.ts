@@ -328,7 +328,10 @@ export class InstanceManager {
     this.#remember(instance);
     instance.finish(ending);
     const gateway = instance.owner && this.#gateways.get(instance.owner);
-    gateway?.call('gone', { instance: instance.id, reason }, CALL_WITHIN).catch(() => {}); // It left, and forgot it anyway.
+    gateway?.call('gone', { instance: instance.id, reason }, CALL_WITHIN).then(
+      ({ served }) => (instance.served = served),
+      () => {}, // It left, and forgot it anyway.
+    );
 
     const { oomKills: _, ...how } = end;
     if (!instance.loading) {
@@ -336,9 +339,9 @@ export class InstanceManager {
       const ended = { at: Date.now(), reason, ...how, ...(!planned && { problem: problem.toProblem() }) };
       this.#write(instance.change({ state: planned ? 'stopped' : 'failed', end: ended }));
       const lived = Date.now() - (record.readyAt ?? 0);
-      // A gateway whose invocation broke with it says so, but after us: that is no crash loop.
+      // A gateway says so after us when an invocation broke with it, or it had answered some: that is no crash loop.
       clock.after(AUTOPSY_WITHIN, () => {
-        if (!instance.intent && !instance.broke) backoff.ended(record.revision, lived, problem);
+        if (!instance.intent && !instance.broke && !instance.served) backoff.ended(record.revision, lived, problem);
       });
     }
     metrics.counter('fn_instance_ends_total').inc({ reason });
