@@ -8,6 +8,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { GatewaySetup } from './warm/gateway.ts';
 
 const [functions = '10000', connections = '10000'] = process.argv.slice(2);
 const KIB = 1024;
@@ -18,10 +19,17 @@ interface GatewayProcess extends AsyncDisposable {
   pss(): Promise<number>;
 }
 
-async function start(home: string, socket: string, count: string): Promise<GatewayProcess> {
+async function start(home: string, socket: string, count: number): Promise<GatewayProcess> {
   const program = join(import.meta.dirname, 'warm/gateway.ts');
   const env = { PATH: process.env['PATH'] ?? '/usr/bin:/bin' };
-  const child = spawn(process.execPath, [program, home, socket, count], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(
+    process.execPath,
+    [program, JSON.stringify({ home, socket, functions: count } satisfies GatewaySetup)],
+    {
+      env,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
   const [line] = (await once(child.stdout, 'data')) as [Buffer];
   return {
     port: Number(line.toString()),
@@ -50,11 +58,11 @@ const functionServer = createServer().listen(join(home, 'f.sock'));
 try {
   let empty: number;
   {
-    await using gateway = await start(home, join(home, 'f.sock'), '1');
+    await using gateway = await start(home, join(home, 'f.sock'), 1);
     empty = await gateway.pss();
   }
   await rm(join(home, 'w.sock'), { force: true });
-  await using gateway = await start(home, join(home, 'f.sock'), functions);
+  await using gateway = await start(home, join(home, 'f.sock'), Number(functions));
   const deployed = await gateway.pss();
   const clients: Socket[] = [];
   while (clients.length < Number(connections)) {

@@ -21,6 +21,8 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
   cold: { about: 'starts from zero, bursts, memory, protections', command: script('cold'), standard: true },
   warm: { about: 'warm calls beside nginx and bare node', command: script('warm'), standard: true },
   deploy: { about: 'a change of one file, from command to traffic', command: script('deploy'), standard: true },
+  overload: { about: 'five times what a function can take', command: script('overload'), standard: false },
+  connections: { about: 'memory of 10,000 functions and clients', command: script('connections'), standard: false },
   cgroup: { about: "what the worker's cgroup calls cost", command: script('cgroup'), standard: false },
   network: {
     about: 'what the network of a sandbox costs',

@@ -2,17 +2,22 @@
  *  were answered, up to five times the capacity. Goodput should stay at the capacity, and the time of those that were
  *  accepted bounded by the waiting room.
  *
- *      npm run bench -- overload [seconds] */
+ *      npm run bench -- overload [seconds] [--svg docs/overload.svg] */
 
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { parseArgs } from 'node:util';
+import { overloadGraph, type OverloadPoint } from './support/graph.ts';
+import { cleanEnvironment } from './support/environment.ts';
+import { percentile } from './support/statistics.ts';
+import { figure, printTable } from './support/table.ts';
+import type { GatewaySetup } from './warm/gateway.ts';
 
-const SECONDS = Number(process.argv[2] ?? 8);
 /** The function: so many at once, so long each. */
 const CONCURRENCY = 10;
 const TAKES_MS = 20;
@@ -81,9 +86,30 @@ async function offer(port: number, rate: number): Promise<Tally> {
   return tally;
 }
 
+/** What was measured at one rate. Rates a second, times ms. */
+interface Row extends OverloadPoint {
+  readonly refused: number;
+  readonly failed: number;
+  readonly p50: number;
+}
+
+async function measure(port: number, rate: number): Promise<Row> {
+  const { good, refused, failed, times } = await offer(port, rate);
+  return {
+    offered: rate,
+    goodput: good / SECONDS,
+    refused: refused / SECONDS,
+    failed,
+    p50: percentile(times, 0.5),
+    p99: percentile(times, 0.99),
+  };
+}
+
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { svg: { type: 'string' } } });
+const SECONDS = Number(positionals[0] ?? 8);
 const home = await mkdtemp(join(tmpdir(), 'fno-'));
 const socket = join(home, 'f.sock');
-const env = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', FN_WAITING_LIMIT: String(WAITING) };
+const env = { ...cleanEnvironment(), FN_WAITING_LIMIT: String(WAITING) };
 const start = (file: string, ...args: string[]): ChildProcessByStdio<null, Readable, null> =>
   spawn(process.execPath, [join(import.meta.dirname, 'warm', file), ...args], {
     env,
@@ -91,26 +117,31 @@ const start = (file: string, ...args: string[]): ChildProcessByStdio<null, Reada
   });
 const functionServer = start('function.mjs', socket, String(TAKES_MS));
 await once(functionServer.stdout, 'data');
-const gateway = start('gateway.ts', home, socket, '1', String(CONCURRENCY));
+const setup: GatewaySetup = { home, socket, functions: 1, concurrency: CONCURRENCY };
+const gateway = start('gateway.ts', JSON.stringify(setup));
 try {
   const [line] = (await once(gateway.stdout, 'data')) as [Buffer];
   const port = Number(line.toString());
   console.log(
-    `capacity ${CAPACITY}/s (${CONCURRENCY} at once, ${TAKES_MS} ms each), a waiting room of ${WAITING}; ${SECONDS} s each\n`,
+    `a function that takes ${CONCURRENCY} at once, ${TAKES_MS} ms each; a waiting room of ${WAITING}; ${SECONDS} s for each rate`,
   );
-  const { good: most } = await offer(port, CAPACITY * 1.2);
-  const capacity = most / SECONDS;
-  console.log(`timers and the machine leave ${Math.round(capacity)}/s of it\n`);
-  console.log('    offered/s    goodput/s  of capacity     429/s    failed    p50 ms    p99 ms');
-  for (const times of [0.5, 1, 2, 3, 5]) {
-    const { good, refused, failed, times: taken } = await offer(port, CAPACITY * times);
-    taken.sort((a, b) => a - b);
-    const at = (share: number): string => (taken[Math.floor(taken.length * share)] ?? 0).toFixed(1);
-    const goodput = good / SECONDS;
-    const cells = [CAPACITY * times, Math.round(goodput), `${Math.round((goodput / capacity) * 100)} %`];
-    cells.push(Math.round(refused / SECONDS), failed, at(0.5), at(0.99));
-    console.log(cells.map((cell, index) => String(cell).padStart(index < 3 ? 13 : 10)).join(''));
-  }
+  const { goodput: capacity } = await measure(port, CAPACITY * 1.2);
+  const rows: Row[] = [];
+  for (const times of [0.5, 0.8, 1, 1.5, 2, 3, 4, 5]) rows.push(await measure(port, CAPACITY * times));
+  console.log(`capacity: ${CAPACITY}/s, of which timers and the machine leave ${Math.round(capacity)}/s`);
+  printTable(
+    ['offered/s', 'goodput/s', 'of capacity', '429/s', 'failed', 'p50 ms', 'p99 ms'],
+    rows.map(({ offered, goodput, refused, failed, p50, p99 }) => [
+      String(offered),
+      String(Math.round(goodput)),
+      `${Math.round((goodput / capacity) * 100)} %`,
+      String(Math.round(refused)),
+      String(failed),
+      figure(p50),
+      figure(p99),
+    ]),
+  );
+  if (values.svg !== undefined) await writeFile(values.svg, overloadGraph(rows, capacity));
 } finally {
   const gone = [once(gateway, 'exit'), once(functionServer, 'exit')];
   gateway.kill('SIGTERM');

@@ -3,15 +3,23 @@
  *
  *      npm run bench:warm [-- --full --rounds 9 --seconds 3]
  *
- *  `--full` adds larger bodies in both directions and more deployed functions. Needs wrk and nginx. */
+ *  The function runs in a cgroup of its own as an instance does, and the gateway has a Redis: each of its calls reads the
+ *  counters twice and is written down, as in a whole platform. `--full` adds larger bodies in both directions and more
+ *  deployed functions. Needs root, wrk, nginx and redis-server. */
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import type { AccountFiles } from '../core/account.ts';
+import { startRedis } from '../test/support/redis.ts';
+import { openCgroups } from '../worker/cgroup/open.ts';
+import { cleanEnvironment } from './support/environment.ts';
+import type { GatewaySetup } from './warm/gateway.ts';
+import { freePort, Lab, nginxConfig } from './warm/lab.ts';
 
 const { values } = parseArgs({
   options: {
@@ -51,9 +59,6 @@ const CASES: readonly Case[] = [
     : []),
 ];
 
-/** Nothing of the host's environment: NODE_EXTRA_CA_CERTS and the like would slow one contestant and not another. */
-const ENV = { PATH: process.env['PATH'] ?? '/usr/bin:/bin' };
-
 interface Contestant {
   readonly name: string;
   readonly pid: number;
@@ -67,70 +72,6 @@ interface Sample {
   readonly p99: number;
   /** CPU time of the contestant's process for one request, µs. */
   readonly cpu: number;
-}
-
-class Lab implements AsyncDisposable {
-  readonly #children: ChildProcess[] = [];
-
-  /** Starts a program; resolves to the first line it prints. */
-  async start(command: string, args: readonly string[]): Promise<{ pid: number; line: string }> {
-    const child = spawn(command, args, { env: ENV, stdio: ['ignore', 'pipe', 'inherit'] });
-    this.#children.push(child);
-    const [line] = (await once(child.stdout, 'data')) as [Buffer];
-    return { pid: child.pid ?? 0, line: line.toString().trim() };
-  }
-
-  /** nginx says nothing when it is ready; it is when its pid file is there. */
-  async nginx(config: string, pidFile: string): Promise<number> {
-    const child = spawn('nginx', ['-c', config], { env: ENV, stdio: 'inherit' });
-    this.#children.push(child);
-    while (child.exitCode === null) {
-      const workers = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').catch(() => '');
-      const isReady = await readFile(pidFile).catch(() => undefined);
-      if (isReady && workers.trim() !== '') return Number(workers.trim().split(' ')[0]);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    throw new Error(`nginx ended with ${child.exitCode}`);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const child of this.#children) {
-      const gone = once(child, 'exit');
-      if (child.kill('SIGTERM')) await gone;
-    }
-  }
-}
-
-/** A port nobody listens on at the moment. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-function nginxConfig(home: string, socket: string, pidFile: string, port: number): string {
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-    .map((kind) => `${kind}_temp_path ${join(home, kind)};`)
-    .join(' ');
-  return `
-user root; worker_processes 1; daemon off; pid ${pidFile}; error_log /dev/null;
-events { worker_connections 2048; }
-http {
-  access_log off; ${temporary}
-  keepalive_requests 1000000000; client_max_body_size 0; client_body_buffer_size 2m; proxy_buffers 16 128k; proxy_buffer_size 128k; proxy_busy_buffers_size 256k;
-  upstream function { server unix:${socket}; keepalive 256; keepalive_requests 1000000000; }
-  server {
-    listen 127.0.0.1:${port};
-    location / {
-      proxy_pass http://function; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto http;
-    }
-  }
-}
-`;
 }
 
 /** Prints one line of JSON when wrk is done. */
@@ -154,7 +95,7 @@ async function cpuTicks(pid: number): Promise<number> {
 async function measure(contestant: Contestant, one: Case, script: string, seconds: number): Promise<Sample> {
   const before = await cpuTicks(contestant.pid);
   const args = ['-t1', `-c${one.connections}`, `-d${seconds}s`, '-s', script, contestant.url(one.down)];
-  const wrk = spawn('wrk', args, { env: ENV, stdio: ['ignore', 'pipe', 'inherit'] });
+  const wrk = spawn('wrk', args, { env: cleanEnvironment(), stdio: ['ignore', 'pipe', 'inherit'] });
   let text = '';
   wrk.stdout.on('data', (chunk: Buffer) => void (text += chunk.toString()));
   await once(wrk, 'close');
@@ -172,11 +113,31 @@ function median(numbers: readonly number[]): number {
   return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN;
 }
 
+/** Puts the process into a cgroup of its own, which goes at the end; the process must have ended by then. */
+async function cgroupOf(pid: number): Promise<AsyncDisposable & { readonly account: AccountFiles }> {
+  const manager = openCgroups(randomBytes(4).toString('hex'));
+  await manager.prepare();
+  const group = manager.open('bench');
+  group.create();
+  group.add(pid);
+  return {
+    account: group.accountFiles(process.getuid?.() ?? 0),
+    async [Symbol.asyncDispose]() {
+      await group.kill();
+      await group.remove();
+      group[Symbol.dispose]();
+      await manager.remove();
+    },
+  };
+}
+
 async function run(home: string): Promise<void> {
   await using lab = new Lab();
   const here = import.meta.dirname;
   const socket = join(home, 'f.sock');
-  await lab.start(process.execPath, [join(here, 'warm/function.mjs'), socket]);
+  const behind = await lab.start(process.execPath, [join(here, 'warm/function.mjs'), socket]);
+  await using group = await cgroupOf(behind.pid);
+  await using redis = await startRedis();
   const bare = await lab.start(process.execPath, [join(here, 'warm/function.mjs'), '0']);
   const undici = await lab.start(process.execPath, [join(here, 'warm/undici-proxy.mjs'), socket]);
   const config = join(home, 'nginx.conf');
@@ -190,7 +151,16 @@ async function run(home: string): Promise<void> {
     await mkdir(own);
     gateways.set(
       functions,
-      await lab.start(process.execPath, [join(here, 'warm/gateway.ts'), own, socket, String(functions)]),
+      await lab.start(process.execPath, [
+        join(here, 'warm/gateway.ts'),
+        JSON.stringify({
+          home: own,
+          socket,
+          functions,
+          redisUrl: redis.config.redisUrl,
+          account: group.account,
+        } satisfies GatewaySetup),
+      ]),
     );
   }
 

@@ -1,26 +1,43 @@
-/** The gateway alone in a process: a store in memory, and a worker that lists one instance, the socket given. Arguments:
- *  home, the instance's socket, how many functions to deploy, invocations at once in the instance. */
+/** The gateway alone in a process: a store in memory, and a worker that lists one instance, the socket given. Argument: a
+ *  GatewaySetup as JSON. */
 
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import type { AccountFiles } from '../../core/account.ts';
 import { loadConfig } from '../../core/config.ts';
 import type { GatewayCalls, WorkerCalls } from '../../core/control.ts';
 import type { Digest, FunctionName, InstanceId, NodeId, RevisionId } from '../../core/ids.ts';
 import { silentLog } from '../../core/log.ts';
 import { Metrics } from '../../core/metrics.ts';
+import { connectRedis } from '../../core/redis.ts';
 import { RpcPeer } from '../../core/rpc.ts';
 import { specSchema } from '../../core/spec.ts';
 import { MemoryStore } from '../../core/store/memory.ts';
 import { createGateway } from '../../gateway/gateway.ts';
 
-const [home = '/tmp', socket = '', functions = '1', concurrency = '1000'] = process.argv.slice(2);
-const CONCURRENCY = Number(concurrency);
+export interface GatewaySetup {
+  /** FN_HOME. */
+  readonly home: string;
+  /** The instance's. */
+  readonly socket: string;
+  /** How many are deployed; one of them has the instance. */
+  readonly functions: number;
+  /** Invocations at once in the instance. */
+  readonly concurrency?: number;
+  /** Where invocations are written down; without it they are not. */
+  readonly redisUrl?: string;
+  /** The instance's; without it invocations have no account. */
+  readonly account?: AccountFiles;
+}
+
+const setup = JSON.parse(process.argv[2] ?? '{}') as GatewaySetup;
+const { home, socket, functions, concurrency = 1000, redisUrl, account } = setup;
 
 const store = new MemoryStore();
-for (let n = 0; n < Number(functions); n++) {
+for (let n = 0; n < functions; n++) {
   const spec = specSchema.parse({
     name: n === 0 ? 'bench' : `bench-${n}`,
-    concurrency: CONCURRENCY,
+    concurrency,
     scale: { max: 1 },
   });
   const { name } = spec;
@@ -36,15 +53,16 @@ for (let n = 0; n < Number(functions); n++) {
   });
 }
 
-const config = loadConfig({ ...process.env, FN_HOME: home });
+const config = loadConfig({ ...process.env, FN_HOME: home, ...(redisUrl && { REDIS_URL: redisUrl }) });
 const workerSocket = join(home, 'w.sock');
 const instance = {
   id: 'bench-00000001' as InstanceId,
   function: 'bench' as FunctionName,
   revision: 'bench-00001' as RevisionId,
   socket,
-  concurrency: CONCURRENCY,
+  concurrency,
   start: { kind: 'cold', ms: 0 },
+  ...(account && { account }),
 } as const;
 const worker = createServer((connection) => {
   const unused = (): never => {
@@ -64,6 +82,7 @@ await new Promise<void>((resolve) => worker.listen(workerSocket, resolve));
 const gateway = await createGateway({
   config: { ...config, paths: { ...config.paths, workerSocket } },
   store,
+  ...(redisUrl && { redis: connectRedis(config, 'failFast') }),
   log: silentLog,
   metrics: new Metrics(),
 });
