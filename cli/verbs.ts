@@ -31,6 +31,11 @@ export const VERBS: Readonly<Record<string, Entry>> = {
     load: () => import('./verbs/invocations.ts'),
   },
   rm: { group: 'functions', summary: 'Remove functions', load: () => import('./verbs/rm.ts') },
+  key: {
+    group: 'functions',
+    summary: 'Make, list and revoke API keys',
+    load: () => import('./verbs/key.ts'),
+  },
   server: { group: 'platform', summary: 'Run the platform', load: () => import('./verbs/server.ts') },
   status: { group: 'platform', summary: 'Show whether the platform is well', load: () => import('./verbs/status.ts') },
   version: { group: 'platform', summary: 'Show the version', load: () => import('./verbs/version.ts') },

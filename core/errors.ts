@@ -102,6 +102,31 @@ export const ERRORS = {
     'Check the id; finished invocations are kept for FN_RESULT_TTL_MS.',
   ),
   internal: kind(500, 'system', 'Something in fn itself failed', 'Retry; if it stays, report it with the request id.'),
+  'key.exists': kind(
+    409,
+    'user',
+    'There is a key of this name',
+    'Remove it with "fn key rm <name>", or choose another name.',
+  ),
+  'key.invalid': kind(
+    401,
+    'user',
+    'The API key is not valid',
+    'It is mistyped, revoked or expired: see "fn key ls", make another with "fn key create <name>".',
+  ),
+  'key.not_found': kind(404, 'user', 'No such key', 'See "fn key ls".'),
+  'key.refused': kind(
+    403,
+    'user',
+    'The API key is for other functions',
+    'Make one for this function: "fn key create <name> --function <function>".',
+  ),
+  'key.required': kind(
+    401,
+    'user',
+    'The function wants an API key',
+    'Make one with "fn key create <name>" and send it as "Authorization: Bearer fnk_…".',
+  ),
   'machine.unsupported': kind(
     500,
     'system',

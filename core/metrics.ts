@@ -6,6 +6,11 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 export const METRICS = {
   fn_requests_total: { type: 'counter', labels: ['function', 'status'], help: 'Invocations answered, by status class' },
   fn_errors_total: { type: 'counter', labels: ['code'], help: 'Errors the platform answered, by code' },
+  fn_policy_refusals_total: {
+    type: 'counter',
+    labels: ['function', 'policy'],
+    help: 'Requests refused before they reached a function, by what refused them',
+  },
   fn_request_duration_seconds: {
     type: 'histogram',
     labels: ['function'],

@@ -1,5 +1,5 @@
 /** The records in the store: what is wanted (function, revision) and what is (instance, node). They are separate, each has
- *  a resource version, and each kind has one writer: the control API and the controller write functions and revisions, a
+ *  a resource version, and each kind has one writer: the control API and the controller write functions, revisions and keys, a
  *  node's worker writes its instances and its node record. */
 
 import type { Problem } from './errors.ts';
@@ -120,10 +120,24 @@ export interface LoadReport {
   >;
 }
 
+/** An API key. Key: its name. Written by the control API, read by gateways. */
+export interface KeyRecord {
+  readonly name: string;
+  /** What the key's text begins with after `fnk_`: enough to tell which one it is. */
+  readonly id: string;
+  /** SHA-256 of the text, hexadecimal. */
+  readonly hash: string;
+  /** What it opens; every function when absent. */
+  readonly functions?: readonly FunctionName[];
+  readonly createdAt: Millis;
+  readonly expiresAt?: Millis;
+}
+
 export interface Records {
   function: FunctionRecord;
   revision: RevisionRecord;
   instance: InstanceRecord;
   node: NodeRecord;
+  key: KeyRecord;
 }
 export type Kind = keyof Records;

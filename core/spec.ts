@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { EGRESS_LIST_LIMIT, EGRESS_POLICIES, parseDestination } from './egress.ts';
 import { FUNCTION_NAME_PATTERN, type FunctionName } from './ids.ts';
+import { policyShape, undecidedPolicies } from './policies.ts';
 import { parseBytes, parseCpu, parseDuration } from './units.ts';
 
 /** A value with a unit. Accepts the number too, so that a stored specification parses again to itself. */
@@ -39,6 +40,7 @@ const httpTrigger = z.strictObject({
     'Path at the gateway; a `*` at the end matches everything below',
   ),
   methods: z.array(z.enum(HTTP_METHODS)).nonempty().optional().describe('Methods that match; all of them by default'),
+  ...policyShape,
 });
 
 const queueTrigger = z.strictObject({
@@ -129,11 +131,18 @@ export const specSchema = z
       .strictObject({ egress: egress.default('none').describe('What the function may open connections to') })
       .prefault({})
       .describe('Connections to the outside'),
+    ...policyShape,
     triggers: z.array(trigger).max(20).default([]).describe('What calls the function besides /function/<name>'),
   })
   .refine(({ isolation, concurrency }) => isolation === 'instance' || concurrency === 1, {
     message: 'concurrency must be 1 with isolation: invocation',
     path: ['concurrency'],
+  })
+  .superRefine((spec, context) => {
+    for (const key of undecidedPolicies(spec)) {
+      const message = `must be written at the top as well, for /function/${spec.name}: the http triggers differ`;
+      context.addIssue({ code: 'custom', path: [key], message });
+    }
   })
   .describe('One function');
 

@@ -72,6 +72,8 @@ export class ClientConnection {
   /** It came over the internal socket. */
   readonly trusted: boolean;
   readonly out = new Outbox();
+  /** Lines for the head of the reply under way that a policy adds, whoever makes the reply. */
+  replyFields = '';
   readonly #owner: ConnectionOwner;
   readonly #isTcp: boolean;
   /** Fields about the client, and the Host they were made for. */
@@ -160,7 +162,7 @@ export class ClientConnection {
   /** The whole reply, when no exchange streams it. */
   reply(reply: PlainReply): void {
     const close = this.#receiving || this.connectionField === 'connection: close\r\n';
-    const field = close ? 'connection: close\r\n' : this.connectionField;
+    const field = this.replyFields + (close ? 'connection: close\r\n' : this.connectionField);
     this.socket.write(renderReply(reply, this.#requestId, field, this.#head?.method !== 'HEAD'));
     this.#finish(close);
   }
@@ -259,6 +261,7 @@ export class ClientConnection {
     this.#head = undefined;
     this.#requestId = '';
     this.#replyStarted = false;
+    this.replyFields = '';
     let start = at;
     // RFC 9112 2.2: one empty line before a request is let pass.
     if (buffer[start] === 13 && buffer[start + 1] === 10) start += 2;

@@ -10,15 +10,26 @@ import type { RequestHead } from './http/parse-request.ts';
 import { Invocation, type InvocationOwner } from './invocation.ts';
 import { invocationStatus } from './invocations.ts';
 import { Page, type PageHandler, Refusal } from './page.ts';
+import type { Gate } from './policy/gate.ts';
+import type { Plan } from './policy/plan.ts';
 import type { RouteTable } from './routes.ts';
 
 export interface DispatchOptions {
   readonly config: Pick<Config, 'asyncBodyLimit' | 'resultTtl' | 'domain'>;
   readonly routes: RouteTable;
   readonly invocations: InvocationOwner;
+  readonly gate: Gate;
   /** Absent without Redis: then nothing asynchronous is accepted. */
   readonly queues: AsyncQueues | undefined;
   readonly metricsText: () => Promise<string>;
+}
+
+interface FoundPage {
+  /** Bytes of body. */
+  readonly limit: number;
+  readonly handler: PageHandler;
+  /** The function that it is about to call. */
+  readonly name?: FunctionName;
 }
 
 const FUNCTION = '/function/';
@@ -47,27 +58,39 @@ export class Dispatcher {
 
   #open(client: ClientConnection, head: RequestHead, requestId: string): Exchange {
     const { target, method } = head;
-    const { routes, invocations } = this.#options;
+    const { routes, invocations, gate } = this.#options;
     if (method === 'TRACE' || method === 'CONNECT') throw refuseMethod(method, []);
-    const invoke = (name: FunctionName, rest: string): Invocation =>
-      new Invocation(invocations, client, head, requestId, invocations.groupFor(name), rest);
+    const { trusted } = client;
+    const invoke = (name: FunctionName, rest: string, plan: Plan | undefined): Exchange => {
+      if (plan === undefined || trusted) {
+        return new Invocation(invocations, client, head, requestId, invocations.groupFor(name), rest);
+      }
+      const open = (passed: RequestHead): Exchange =>
+        new Invocation(invocations, client, passed, requestId, invocations.groupFor(name), rest);
+      return gate.admit({ client, head, requestId, name, plan, open });
+    };
 
     const hostFunction = this.#functionOfHost(head.host);
-    if (hostFunction !== undefined) return invoke(hostFunction, target);
+    if (hostFunction !== undefined) return invoke(hostFunction, target, routes.get(hostFunction)?.plans.own);
     if (target.startsWith(FUNCTION)) {
       const end = endOfName(target, FUNCTION.length);
-      return invoke(target.substring(FUNCTION.length, end) as FunctionName, restOf(target, end));
+      const name = target.substring(FUNCTION.length, end) as FunctionName;
+      return invoke(name, restOf(target, end), routes.get(name)?.plans.own);
     }
     const mark = target.indexOf('?');
     const path = mark < 0 ? target : target.slice(0, mark);
     const page = this.#page(client, method, path, target);
     if (page) {
       const failed = (error: FnError): void => invocations.failed(error);
-      return new Page(client, head, requestId, page.limit, page.handler, failed);
+      const open = (passed: RequestHead): Page => new Page(client, passed, requestId, page.limit, page.handler, failed);
+      const { name } = page;
+      const plan = name === undefined || trusted ? undefined : routes.get(name)?.plans.own;
+      if (name === undefined || plan === undefined) return open(head);
+      return gate.admit({ client, head, requestId, name, plan, open });
     }
     const match = routes.match(method, path);
     if (match && 'allow' in match) throw refuseMethod(method, match.allow);
-    if (match) return invoke(match.route.name, target);
+    if (match) return invoke(match.route.name, target, match.plan);
     throw new FnError('route.not_found', `there is no route for ${path.slice(0, 200)}`);
   }
 
@@ -81,12 +104,7 @@ export class Dispatcher {
     return host.substring(0, end).toLowerCase() as FunctionName;
   }
 
-  #page(
-    client: ClientConnection,
-    method: string,
-    path: string,
-    target: string,
-  ): { limit: number; handler: PageHandler } | undefined {
+  #page(client: ClientConnection, method: string, path: string, target: string): FoundPage | undefined {
     const { queues, config, invocations, metricsText } = this.#options;
     if (path.startsWith(ASYNC)) {
       if (method !== 'POST') throw refuseMethod(method, ['POST']);
@@ -95,9 +113,9 @@ export class Dispatcher {
       invocations.groupFor(name); // Throws unless there is such a function, ready to be called.
       if (!queues) throw new FnError('redis.unavailable', 'this gateway has no Redis');
       const rest = restOf(target, end);
-      return { limit: config.asyncBodyLimit, handler: (request) => submit(queues, config, name, rest, request) };
+      return { name, limit: config.asyncBodyLimit, handler: (request) => submit(queues, config, name, rest, request) };
     }
-    const read = (handler: PageHandler): { limit: number; handler: PageHandler } => {
+    const read = (handler: PageHandler): FoundPage => {
       if (method !== 'GET' && method !== 'HEAD') throw refuseMethod(method, ['GET', 'HEAD']);
       return { limit: PAGE_BODY_MAX, handler };
     };

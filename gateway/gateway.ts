@@ -1,13 +1,14 @@
 /** The data plane: HTTP in, instance out. It needs neither Redis, controller nor worker to keep answering from instances
  *  that are ready. This file only puts the parts together:
  *
- *    listener → connection → dispatch ┬→ invocation → slots → upstream → the instance
- *                                     └→ page (async, invocations, health, metrics)
+ *    listener → connection → dispatch → policy/gate ┬→ invocation → slots → upstream → the instance
+ *                                                   └→ page (async, invocations, health, metrics)
  *    functions: records and instances behind all of it */
 
 import type { Redis } from 'ioredis';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Config } from '../core/config.ts';
+import { toFnError } from '../core/errors.ts';
 import { InvocationWriter } from '../core/invocation-log.ts';
 import type { Log } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
@@ -20,6 +21,7 @@ import { Dispatcher } from './dispatch.ts';
 import { Functions } from './functions.ts';
 import { Ledger } from './ledger.ts';
 import { Listener } from './listener.ts';
+import { Gate } from './policy/gate.ts';
 
 export interface GatewayOptions {
   readonly config: Config;
@@ -66,7 +68,14 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     log,
     onRemoved: (name) => queues?.drop(name),
   });
+  const gate = await Gate.open({
+    store,
+    metrics,
+    clock,
+    onError: (error) => log.debug({ err: toFnError(error) }, 'policies not refreshed'),
+  });
   const metricsText = (): Promise<string> => {
+    gate.prune((name) => functions.routes.get(name) !== undefined);
     const { inFlight, waiting } = functions.totals();
     return ledger.text(inFlight, waiting);
   };
@@ -74,6 +83,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     config,
     routes: functions.routes,
     invocations: functions,
+    gate,
     queues,
     metricsText,
   });
@@ -95,6 +105,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     clearInterval(reporter);
     clearInterval(rester);
     await invocations?.flush().catch(() => {});
+    await gate[Symbol.asyncDispose]();
     await functions[Symbol.asyncDispose]();
     await queues?.[Symbol.asyncDispose]();
     await redis?.hdel(LOAD_HASH, id).catch(() => 0); // Redis is away: the report grows old by itself.

@@ -213,6 +213,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     const connection = framing === 'close' ? 'connection: close\r\n' : this.#client.connectionField;
     const text =
       `HTTP/1.1 ${head.status} ${head.reason}\r\n${head.fields}${framingFields(this.#head, head)}` +
+      this.#client.replyFields +
       `x-request-id: ${this.#requestId}\r\n${this.#instance!.replyFields}x-fn-start: ${this.#start}\r\n` +
       `${head.dated ? '' : dateField(Date.now())}${connection}`;
     if (this.#head.account && (framing === 'none' || (framing === 'length' && head.contentLength <= EARLY_MAX))) {

@@ -8,6 +8,7 @@
 import type { FunctionName, RevisionId } from '../core/ids.ts';
 import type { FunctionRecord, RevisionRecord } from '../core/records.ts';
 import type { Weighted } from './balancer.ts';
+import { type FunctionPlans, NO_PLANS, type Plan, plansOf } from './policy/plan.ts';
 
 export interface TrafficTarget extends Weighted {
   readonly revision: RevisionRecord;
@@ -18,14 +19,17 @@ export interface FunctionRoute {
   readonly createdAt: number;
   /** Empty until a first revision is ready. */
   readonly targets: readonly TrafficTarget[];
+  /** What is checked before a request goes there: the policies of the newest revision, for all of them. */
+  readonly plans: FunctionPlans;
 }
 
-interface PathRoute {
+export interface PathRoute {
   readonly route: FunctionRoute;
   readonly methods: readonly string[] | undefined;
+  readonly plan: Plan | undefined;
 }
 
-export type PathMatch = { readonly route: FunctionRoute } | { readonly allow: readonly string[] } | undefined;
+export type PathMatch = PathRoute | { readonly allow: readonly string[] } | undefined;
 
 export class RouteTable {
   readonly #functions = new Map<string, FunctionRoute>();
@@ -57,7 +61,9 @@ export class RouteTable {
         const current = before?.targets.find((target) => target.revision.id === id)?.current ?? 0;
         return found ? [{ revision: found, weight, current }] : [];
       });
-      this.#functions.set(name, { name, createdAt: record.createdAt, targets });
+      const newest = targets.at(-1)?.revision.spec;
+      const plans = newest ? plansOf(newest) : NO_PLANS;
+      this.#functions.set(name, { name, createdAt: record.createdAt, targets, plans });
     }
     const after = this.#functions.get(name);
     if (triggersOf(before).length > 0 || triggersOf(after).length > 0) this.#stale = true;
@@ -67,17 +73,17 @@ export class RouteTable {
   match(method: string, path: string): PathMatch {
     if (this.#stale) this.#rebuild();
     let allow: readonly string[] | undefined;
-    const consider = (routes: PathRoute[] | undefined): FunctionRoute | undefined => {
+    const consider = (routes: PathRoute[] | undefined): PathRoute | undefined => {
       const found = routes?.find((one) => one.methods === undefined || one.methods.includes(method));
       if (routes && !found) allow ??= [...new Set(routes.flatMap((one) => one.methods ?? []))];
-      return found?.route;
+      return found;
     };
-    let route = consider(this.#exact.get(path));
+    let found = consider(this.#exact.get(path));
     for (const length of this.#prefixLengths) {
-      if (route) break;
-      if (length <= path.length) route = consider(this.#prefixes.get(path.slice(0, length)));
+      if (found) break;
+      if (length <= path.length) found = consider(this.#prefixes.get(path.slice(0, length)));
     }
-    return route ? { route } : allow && { allow };
+    return found ?? (allow && { allow });
   }
 
   #rebuild(): void {
@@ -85,12 +91,12 @@ export class RouteTable {
     this.#exact = new Map();
     this.#prefixes = new Map();
     for (const route of this.#functions.values()) {
-      for (const { path, methods } of triggersOf(route)) {
+      for (const [index, { path, methods }] of triggersOf(route).entries()) {
         const isPrefix = path.endsWith('*');
         const key = isPrefix ? path.slice(0, -1) : path;
         const map = isPrefix ? this.#prefixes : this.#exact;
         const list = map.get(key) ?? [];
-        list.push({ route, methods });
+        list.push({ route, methods, plan: route.plans.http[index] });
         map.set(key, list);
       }
     }

@@ -1,7 +1,7 @@
 /** The control API: what the CLI and the dashboard speak. Hono with schemas, from which /openapi.json is made. It reads the
  *  controller's view, writes desired state, and leaves the doing to the reconciler. */
 
-import { createRoute, OpenAPIHono, type RouteConfig, z } from '@hono/zod-openapi';
+import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import { sleep } from '../../core/clock.ts';
 import type { Context } from '../../core/context.ts';
 import { FnError } from '../../core/errors.ts';
@@ -18,8 +18,10 @@ import { readDecisions, readDesired, readDesiredOf } from '../diary.ts';
 import type { Reconciler } from '../reconcile.ts';
 import { receiveUpload, tooLarge, UPLOAD_LIMIT } from '../uploads.ts';
 import { requireToken } from './auth.ts';
+import { addKeyRoutes } from './keys.ts';
 import { ndjson } from './ndjson.ts';
 import { asFnError, notFound, onError, problemOf } from './problem.ts';
+import { json, lines, problem } from './responses.ts';
 import {
   decisionSchema,
   detailSchema,
@@ -28,7 +30,6 @@ import {
   invocationSchema,
   logQuery,
   nameParam,
-  problemSchema,
   statusSchema,
 } from './schemas.ts';
 import { readStatus } from './status.ts';
@@ -45,18 +46,6 @@ const OPEN_PATHS = ['/healthz', '/openapi.json'];
 const DECISIONS_SHOWN = 10;
 /** A removal waits for the longest invocation; a client asks again when it takes longer. */
 const REMOVED_WITHIN: Millis = 120_000;
-
-const json = <S extends z.ZodType>(schema: S, description: string) => ({
-  description,
-  content: { 'application/json': { schema } },
-});
-/** Replies that no handler returns as a typed value: streams, and errors, which are thrown. */
-const raw = (type: string, schema: z.ZodType, description: string): RouteConfig['responses'][string] => ({
-  description,
-  content: { [type]: { schema } },
-});
-const problem = (description: string) => raw('application/problem+json', problemSchema, description);
-const lines = (description: string) => raw('application/x-ndjson', z.string(), description);
 
 export function createApi({ context, access, reconciler, deployer }: ApiDeps): OpenAPIHono {
   const { config, log, metrics, redis, store } = context;
@@ -257,6 +246,8 @@ export function createApi({ context, access, reconciler, deployer }: ApiDeps): O
       );
     },
   );
+
+  addKeyRoutes(app, store);
 
   app.openAPIRegistry.registerComponent('securitySchemes', 'token', { type: 'http', scheme: 'bearer' });
   app.doc31('/openapi.json', {

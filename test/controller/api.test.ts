@@ -64,6 +64,8 @@ describe('access', () => {
       '/v1/functions/{name}/decisions',
       '/v1/functions/{name}/invocations',
       '/v1/functions/{name}/logs',
+      '/v1/keys',
+      '/v1/keys/{name}',
       '/v1/status',
     ]);
   });

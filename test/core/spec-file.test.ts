@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import type { Policies } from '../../core/policies.ts';
 import { type FunctionSpec, QUANTITY_KEYS, specSchema } from '../../core/spec.ts';
 import { parseSpecFile } from '../../core/spec-file.ts';
 import { thrownBy } from '../support/thrown.ts';
@@ -24,7 +25,7 @@ test('everything but the name has a default', () => {
     env: {},
     network: { egress: 'none' },
     triggers: [],
-  } satisfies Record<keyof FunctionSpec, unknown>);
+  } satisfies Record<Exclude<keyof FunctionSpec, keyof Policies>, unknown>);
 });
 
 test('quantities are read with their units, and a bare number of cores is cores', () => {
@@ -116,6 +117,15 @@ describe('what is wrong is said with its line, what is allowed, and the nearest 
     [
       'name: a\ntriggers:\n  - http: { path: /, methods: [GOT] }',
       'fn.yaml:3: triggers[0].http.methods[0]: one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS (found "GOT"); did you mean GET?',
+    ],
+    ['name: a\nauth: kye', 'fn.yaml:2: auth: none or key (found "kye"); did you mean key?'],
+    [
+      'name: a\ntriggers:\n  - http: { path: /, auht: key }',
+      'fn.yaml:3: triggers[0].http.auht is not a key here; did you mean auth?',
+    ],
+    [
+      'name: a\ntriggers:\n  - http: { path: /a, auth: key }\n  - http: { path: /b, auth: none }',
+      'fn.yaml:1: auth: must be written at the top as well, for /function/a: the http triggers differ',
     ],
     ['name: a\nname: b', 'fn.yaml:2: name is given twice'],
     ['name: a\nscale:\n\tmin: 1', 'fn.yaml:3: indent with spaces, not tabs'],
