@@ -19,6 +19,7 @@ import {
 import type { FunctionRecord, RevisionRecord } from '../core/records.ts';
 import { connectRedis } from '../core/redis.ts';
 import type { ServiceContext } from '../core/service.ts';
+import { type FunctionSpec, httpTriggers } from '../core/spec.ts';
 import { ConflictError } from '../core/store/store.ts';
 import { formatBytes, type Millis } from '../core/units.ts';
 import { parseProblem } from './actions.ts';
@@ -26,6 +27,7 @@ import { claimTicket, drawTicket } from './deploy-ticket.ts';
 import { backoffUntil, CANDIDATE_MARGIN } from './plan.ts';
 import { checkSchedules } from './schedules.ts';
 import { routed } from './gateway-view.ts';
+import { checkRoutes, routeOwners } from './route-conflicts.ts';
 import type { Upload } from './uploads.ts';
 import type { View } from './view.ts';
 
@@ -54,6 +56,9 @@ const BUILD_WITHIN: Millis = 600_000;
 const VERDICT_MARGIN: Millis = 10_000;
 const POLL_EVERY: Millis = 500;
 const ROUTED_WITHIN: Millis = 3000;
+/** Each attempt that fails means that another deploy got on. */
+const WRITE_ATTEMPTS = 100;
+const WRITE_PAUSE_MAX: Millis = 20;
 
 export class Deployer implements AsyncDisposable {
   readonly #context: ServiceContext;
@@ -155,8 +160,11 @@ export class Deployer implements AsyncDisposable {
     const { store, redis } = this.#context;
     const { image, spec } = build;
     const { name } = spec;
-    if (!(await claimTicket(redis, name, ticket))) throw overtaken(name);
-    for (let attempt = 0; ; attempt++) {
+    let skipped = 0;
+    for (let attempt = 0; attempt < WRITE_ATTEMPTS; attempt++) {
+      if (attempt > 0) await sleep(Math.random() * WRITE_PAUSE_MAX);
+      if (!(await claimTicket(redis, name, ticket))) break;
+      const routes = await this.#claimRoutes(spec);
       const found = await store.get('function', name);
       const fn = found?.value;
       if (fn?.deletingSince !== undefined) {
@@ -167,7 +175,7 @@ export class Deployer implements AsyncDisposable {
 
       const now = Date.now();
       // A number someone else took meanwhile, or took and died, is skipped.
-      const latest = (fn?.latest ?? 0) + 1 + attempt;
+      const latest = (fn?.latest ?? 0) + 1 + skipped;
       const revision = revisionId(name, latest);
       const record: FunctionRecord = {
         ...(fn ?? { name, traffic: [], createdAt: now }),
@@ -176,14 +184,28 @@ export class Deployer implements AsyncDisposable {
         updatedAt: now,
       };
       const written: RevisionRecord = { id: revision, function: name, image, spec, createdAt: now };
-      if (await wins(store.put('revision', revision, written, { ifVersion: 0 }))) {
-        if (await wins(store.put('function', name, record, { ifVersion: found?.version ?? 0 }))) {
-          return { revision, unchanged: false };
-        }
-        await store.delete('revision', revision);
+      if (!(await wins(store.put('revision', revision, written, { ifVersion: 0 })))) {
+        skipped++;
+        continue;
       }
-      if (attempt >= 10) throw overtaken(name);
+      const conditions = { ifVersion: found?.version ?? 0, ...routes };
+      if (await wins(store.put('function', name, record, conditions))) return { revision, unchanged: false };
+      await store.delete('revision', revision);
     }
+    throw overtaken(name);
+  }
+
+  /** What must hold when the record is written, so that the routes are still free: of two deploys that ask for one route at
+   *  once, the store lets one through, and the other looks again and finds it taken. */
+  async #claimRoutes(spec: FunctionSpec): Promise<{ ifLatest?: number }> {
+    if (httpTriggers(spec).length === 0) return {};
+    const { store, config } = this.#context;
+    const ifLatest = await store.latest('function');
+    const functions = (await store.list('function')).map(({ value }) => value);
+    // After the functions: a revision is there before a function names it.
+    const revisions = (await store.list('revision')).map(({ value }) => value);
+    checkRoutes(spec, routeOwners(functions, revisions), config.domain);
+    return { ifLatest };
   }
 
   /** A revision that keeps failing to start is not "unchanged": deploying again is how its user says to try now. */

@@ -158,6 +158,12 @@ export const ERRORS = {
   'request.invalid': kind(400, 'user', 'The request is not valid', 'See docs/api.md.'),
   'request.method_refused': kind(405, 'user', 'The method is not served at this path', 'Use a method named in Allow.'),
   'request.timeout': kind(408, 'user', 'The request did not arrive in time', 'Send it faster, or in smaller pieces.'),
+  'route.conflict': kind(
+    409,
+    'user',
+    'Another function has this route',
+    'Change triggers.http in one of the two fn.yaml files and deploy again.',
+  ),
   'route.not_found': kind(404, 'user', 'Nothing is served at this path', 'Functions are at /function/<name>.'),
   'server.running': kind(
     409,

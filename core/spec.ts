@@ -39,6 +39,12 @@ const httpTrigger = z.strictObject({
   path: text(/^\/[^\s?#]*$/, 'a path that starts with /').describe(
     'Path at the gateway; a `*` at the end matches everything below',
   ),
+  host: text(
+    /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$/,
+    'a host name in lower case, such as api.example.com',
+  )
+    .optional()
+    .describe('Host the path is served at; all of them by default'),
   methods: z.array(z.enum(HTTP_METHODS)).nonempty().optional().describe('Methods that match; all of them by default'),
   ...policyShape,
 });
@@ -152,10 +158,15 @@ export type FunctionSpecInput = z.input<typeof specSchema>;
 export type FunctionSpec = z.output<typeof specSchema>;
 export type Trigger = FunctionSpec['triggers'][number];
 export type QueueTrigger = Extract<Trigger, { queue: unknown }>['queue'];
+export type HttpTrigger = Extract<Trigger, { http: unknown }>['http'];
 export type CronTrigger = Extract<Trigger, { cron: unknown }>['cron'];
 
 export function queueTriggers(spec: FunctionSpec): readonly QueueTrigger[] {
   return spec.triggers.flatMap((one) => ('queue' in one ? [one.queue] : []));
+}
+
+export function httpTriggers(spec: FunctionSpec): readonly HttpTrigger[] {
+  return spec.triggers.flatMap((one) => ('http' in one ? [one.http] : []));
 }
 
 export function cronTriggers(spec: FunctionSpec): readonly CronTrigger[] {

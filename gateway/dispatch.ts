@@ -12,7 +12,7 @@ import { invocationStatus } from './invocations.ts';
 import { Page, type PageHandler, Refusal } from './page.ts';
 import type { Gate } from './policy/gate.ts';
 import type { Plan } from './policy/plan.ts';
-import type { RouteTable } from './routes.ts';
+import { type PathMatch, type PathRoute, pathOf, type RouteTable } from './routes.ts';
 
 export interface DispatchOptions {
   readonly config: Pick<Config, 'asyncBodyLimit' | 'resultTtl' | 'domain'>;
@@ -72,13 +72,14 @@ export class Dispatcher {
 
     const hostFunction = this.#functionOfHost(head.host);
     if (hostFunction !== undefined) return invoke(hostFunction, target, routes.get(hostFunction)?.plans.own);
+    const ofHost = served(routes.matchHost(head.host, method, target), method);
+    if (ofHost) return invoke(ofHost.route.name, target, ofHost.plan);
     if (target.startsWith(FUNCTION)) {
       const end = endOfName(target, FUNCTION.length);
       const name = target.substring(FUNCTION.length, end) as FunctionName;
       return invoke(name, restOf(target, end), routes.get(name)?.plans.own);
     }
-    const mark = target.indexOf('?');
-    const path = mark < 0 ? target : target.slice(0, mark);
+    const path = pathOf(target);
     const page = this.#page(client, method, path, target);
     if (page) {
       const failed = (error: FnError): void => invocations.failed(error);
@@ -88,8 +89,7 @@ export class Dispatcher {
       if (name === undefined || plan === undefined) return open(head);
       return gate.admit({ client, head, requestId, name, plan, open });
     }
-    const match = routes.match(method, path);
-    if (match && 'allow' in match) throw refuseMethod(method, match.allow);
+    const match = served(routes.match(method, path), method);
     if (match) return invoke(match.route.name, target, match.plan);
     throw new FnError('route.not_found', `there is no route for ${path.slice(0, 200)}`);
   }
@@ -150,6 +150,12 @@ const PAGE_BODY_MAX = 64 * 1024;
 function welcome(): PlainReply {
   const body = 'This is the gateway of fn.\nFunctions are at /function/<name>; POST /async/<name> queues a call.\n';
   return { status: 200, type: 'text/plain; charset=utf-8', body };
+}
+
+/** @throws FnError when the path is served, but not with this method. */
+function served(match: PathMatch, method: string): PathRoute | undefined {
+  if (match && 'allow' in match) throw refuseMethod(method, match.allow);
+  return match;
 }
 
 function refuseMethod(method: string, allow: readonly string[]): FnError {

@@ -47,7 +47,7 @@ function stateOf(fn: FunctionRecord, instances: readonly InstanceRecord[], now: 
 
 function triggersOf(spec: FunctionSpec): string[] {
   return spec.triggers.map((trigger) => {
-    if ('http' in trigger) return `http ${trigger.http.path}`;
+    if ('http' in trigger) return `http ${trigger.http.host ?? ''}${trigger.http.path}`;
     if ('queue' in trigger) return `queue ${trigger.queue.name}`;
     return `cron ${trigger.cron.schedule} ${trigger.cron.timezone}`;
   });

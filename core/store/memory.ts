@@ -60,7 +60,11 @@ export class MemoryStore implements Store {
     return records;
   }
 
-  #check(kind: Kind, key: string, { ifVersion }: PutOptions): void {
+  #check(kind: Kind, key: string, { ifVersion, ifLatest }: PutOptions): void {
+    const latest = this.#latest.get(kind) ?? 0;
+    if (ifLatest !== undefined && ifLatest !== latest) {
+      throw new ConflictError(`${kind} records are at version ${latest}, not ${ifLatest}`);
+    }
     const actual = this.#of(kind).get(key)?.version ?? 0;
     if (ifVersion !== undefined && ifVersion !== actual) {
       throw new ConflictError(`${kind} ${key} is at version ${actual}, not ${ifVersion}`);

@@ -11,8 +11,9 @@ const CHANGES = 'fn:changes';
 const LATEST = 'fn:latest';
 const hashOf = (kind: Kind): string => `fn:state:${kind}`;
 
-/** Writes or deletes one record if it is at the expected version, and announces it: all or nothing.
- *  KEYS: hash, version counter, stream, last version of each kind. ARGV: kind, key, expected version or -1, json or '' to delete.
+/** Writes or deletes one record if it, and its kind, are at the expected version, and announces it: all or nothing.
+ *  KEYS: hash, version counter, stream, last version of each kind. ARGV: kind, key, expected version or -1, json or '' to
+ *  delete, expected last version of the kind or -1.
  *  Returns the new version, 0 when there was nothing to delete, or -<actual version> - 1 on a conflict. */
 const WRITE = `
 local current = redis.call('HGET', KEYS[1], ARGV[2])
@@ -20,6 +21,9 @@ local version = 0
 if current then version = tonumber(string.match(current, '^(%d+)')) end
 local expected = tonumber(ARGV[3])
 if expected >= 0 and expected ~= version then return -version - 1 end
+local latest = tonumber(redis.call('HGET', KEYS[4], ARGV[1]) or '0')
+local expectedLatest = tonumber(ARGV[5])
+if expectedLatest >= 0 and expectedLatest ~= latest then return -latest - 1 end
 if ARGV[4] == '' and not current then return 0 end
 local nextVersion = redis.call('INCR', KEYS[2])
 if ARGV[4] == '' then
@@ -101,11 +105,16 @@ export class RedisStore implements Store {
 
   async [Symbol.asyncDispose](): Promise<void> {}
 
-  async #write(kind: Kind, key: string, json: string, { ifVersion = -1 }: PutOptions): Promise<number> {
+  async #write(kind: Kind, key: string, json: string, { ifVersion = -1, ifLatest = -1 }: PutOptions): Promise<number> {
+    const keys = [hashOf(kind), VERSION, CHANGES, LATEST];
     const reply = Number(
-      await this.#redis.eval(WRITE, 4, hashOf(kind), VERSION, CHANGES, LATEST, kind, key, String(ifVersion), json),
+      await this.#redis.eval(WRITE, 4, ...keys, kind, key, String(ifVersion), json, String(ifLatest)),
     );
-    if (reply < 0) throw new ConflictError(`${kind} ${key} is at version ${-reply - 1}, not ${ifVersion}`);
+    if (reply < 0) {
+      throw new ConflictError(
+        `${kind} ${key} or its kind is at version ${-reply - 1}, not ${ifVersion} or ${ifLatest}`,
+      );
+    }
     return reply;
   }
 }

@@ -19,6 +19,9 @@ export interface Change {
 export interface PutOptions {
   /** Write only if the record is at this version; 0 means it must not exist. Else ConflictError. */
   readonly ifVersion?: number;
+  /** Write only if no record of the kind was written or deleted since `latest` said this. Else ConflictError. So a decision
+   *  that rests on all of them (is this route free?) is still true at the moment it is written. */
+  readonly ifLatest?: number;
 }
 
 export interface Store extends AsyncDisposable {

@@ -107,6 +107,78 @@ describe('POST /v1/deployments', () => {
     expect(await platform.store.get('function', 'cron-bad')).toBeUndefined();
   });
 
+  describe('routes', () => {
+    const routed = (name: string, path: string, methods?: string[]): void =>
+      builds(name, 'a', { triggers: [{ http: { path, ...(methods && { methods }) } }] });
+
+    it("are refused when they are another function's, with both named and nothing left behind", async () => {
+      routed('owner', '/taken/*', ['GET', 'PUT']);
+      expect((await deploy(platform)).at(-1)).toMatchObject({ event: 'done' });
+      routed('rival', '/taken/*', ['POST', 'PUT']);
+      const { event, problem } = (await deploy(platform)).at(-1) as { event: string; problem: Record<string, unknown> };
+      expect(event).toBe('error');
+      expect(problem).toMatchObject({
+        code: 'route.conflict',
+        status: 409,
+        detail: 'rival wants /taken/* (PUT), which is a route of owner',
+        data: { function: 'rival', owner: 'owner', methods: ['PUT'] },
+      });
+      expect(problem['hint']).toContain('fn rm owner');
+      expect(await platform.store.get('function', 'rival')).toBeUndefined();
+      expect((await platform.store.list('revision')).filter(({ value }) => value.function === 'rival')).toEqual([]);
+      routed('rival', '/taken/*', ['POST']);
+      expect((await deploy(platform)).at(-1)).toMatchObject({ event: 'done', revision: 'rival-00001' });
+    });
+
+    it('leave a function that asks for a taken one as it was', async () => {
+      builds('changed', 'a');
+      await deploy(platform);
+      routed('changed', '/taken/*');
+      expect((await deploy(platform)).at(-1)).toMatchObject({ problem: { code: 'route.conflict' } });
+      const fn = (await platform.store.get('function', 'changed'))!.value;
+      expect(fn).toMatchObject({ latest: 1, traffic: [{ revision: 'changed-00001', weight: 100 }] });
+      expect(fn.candidate).toBeUndefined();
+    });
+
+    it('are free again once their owner is deployed without them', async () => {
+      routed('mover', '/moved');
+      await deploy(platform);
+      builds('mover', 'b');
+      await deploy(platform);
+      routed('heir', '/moved');
+      expect((await deploy(platform)).at(-1)).toMatchObject({ event: 'done', name: 'heir' });
+    });
+
+    it('go to one of many that ask for the same at once', async () => {
+      let built = 0;
+      platform.build = async () => {
+        const name = `racer-${++built}`;
+        const triggers = [{ http: { path: '/race' } }, { http: { path: `/race/${name}` } }];
+        return { image: digestOf('a'), spec: specOf({ name, triggers }), layers: [] };
+      };
+      const ends = (await Promise.all(Array.from({ length: 8 }, () => deploy(platform)))).map((lines) => lines.at(-1));
+      expect(ends.filter((end) => end?.['event'] === 'done')).toHaveLength(1);
+      const codes = ends.flatMap((end) => (end?.['problem'] as { code: string } | undefined)?.code ?? []);
+      expect(codes).toEqual(Array.from({ length: 7 }, () => 'route.conflict'));
+      const left = (await platform.store.list('function')).filter(({ key }) => key.startsWith('racer-'));
+      expect(left).toHaveLength(1);
+    });
+
+    it('that have nothing to do with each other do not keep each other out', async () => {
+      let built = 0;
+      platform.build = async () => {
+        const name = `calm-${++built}`;
+        return {
+          image: digestOf('a'),
+          spec: specOf({ name, triggers: [{ http: { path: `/calm/${name}` } }] }),
+          layers: [],
+        };
+      };
+      const ends = (await Promise.all(Array.from({ length: 8 }, () => deploy(platform)))).map((lines) => lines.at(-1));
+      expect(ends.map((end) => end?.['event'])).toEqual(Array.from({ length: 8 }, () => 'done'));
+    });
+  });
+
   it('refuses an empty package with a problem', async () => {
     const response = await platform.fetch('/v1/deployments', { method: 'POST', body: '' });
     expect(response.status).toBe(422);

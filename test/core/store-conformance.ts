@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { type FunctionName, revisionId } from '../../core/ids.ts';
-import type { FunctionRecord } from '../../core/records.ts';
+import type { FunctionRecord, RevisionRecord } from '../../core/records.ts';
 import { type Change, ConflictError, type Store, update } from '../../core/store/store.ts';
 import { eventually } from '../support/eventually.ts';
 
@@ -53,6 +53,18 @@ export function conformsToStore(open: () => Promise<Store>): void {
       expect(await store.latest('function')).toBe(version);
       await store.delete('function', 'a');
       expect(await store.latest('function')).toBeGreaterThan(version);
+    });
+
+    test('a write may demand that nothing of its kind was written since', async () => {
+      await using store = await open();
+      const read = await store.latest('function');
+      const a = await store.put('function', 'a', record('a'), { ifLatest: read });
+      await expect(store.put('function', 'b', record('b'), { ifLatest: read })).rejects.toThrow(ConflictError);
+      expect(await store.get('function', 'b')).toBeUndefined();
+      await store.put('revision', 'other', { id: 'other' } as unknown as RevisionRecord);
+      await store.put('function', 'b', record('b'), { ifLatest: a });
+      await store.delete('function', 'a');
+      await expect(store.put('function', 'b', record('b'), { ifLatest: a })).rejects.toThrow(ConflictError);
     });
 
     test('text survives, whatever is in it', async () => {

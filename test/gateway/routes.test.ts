@@ -6,7 +6,7 @@ import { RouteTable } from '../../gateway/routes.ts';
 import { startPlatform } from './support/platform.ts';
 import { exchange } from './support/wire.ts';
 
-type Http = { path: string; methods?: ('GET' | 'POST' | 'PUT')[] };
+type Http = { path: string; host?: string; methods?: ('GET' | 'POST' | 'PUT')[] };
 
 function table(functions: Record<string, { http: Http[]; createdAt?: number }>): RouteTable {
   const routes = new RouteTable();
@@ -80,6 +80,24 @@ describe('the route table', () => {
     expect(found(routes, 'GET', '/A/b')).toBeUndefined();
   });
 
+  it('keeps the routes of a host apart from those of all hosts', () => {
+    const routes = table({
+      everywhere: { http: [{ path: '/x' }] },
+      api: { http: [{ path: '/x', host: 'api.example.com' }] },
+      writes: { http: [{ path: '/y', host: 'api.example.com', methods: ['POST'] }] },
+    });
+    const at = (host: string, target: string): string | undefined => {
+      const match = routes.matchHost(host, 'GET', target);
+      return match && ('route' in match ? match.route.name : `allow ${match.allow.join(',')}`);
+    };
+    expect(at('api.example.com', '/x?q=/y')).toBe('api');
+    expect(at('API.Example.com:8080', '/x')).toBe('api');
+    expect(at('api.example.com', '/y')).toBe('allow POST');
+    expect(at('api.example.com', '/z')).toBeUndefined();
+    expect(at('example.com', '/x')).toBeUndefined();
+    expect(found(routes, 'GET', '/x')).toBe('everywhere');
+  });
+
   it('forgets a function that is gone or going', () => {
     const routes = table({ f: { http: [{ path: '/x' }] } });
     routes.set('f' as FunctionName, undefined, () => undefined);
@@ -118,6 +136,17 @@ describe('a request', () => {
     expect(await ask('a.site.fn.test', '/')).toContain('function.not_found');
     expect(await ask('fn.test', '/healthz')).toContain('"ok"');
     expect(await ask('sitefn.test', '/healthz')).toContain('"ok"');
+  });
+
+  it('finds its function by a host of its own, before our own paths and the routes of all hosts', async () => {
+    await using platform = await startPlatform();
+    const http = { path: '/*', host: 'shop.example.com' };
+    await platform.run({ name: 'shop', triggers: [{ http }] }, (request, response) => response.end(`<${request.url}>`));
+    const ask = (host: string, path: string): Promise<string> =>
+      exchange(platform.port, `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+    expect(await ask('shop.example.com', '/healthz?x')).toContain('</healthz?x>');
+    expect(await ask('example.com', '/healthz')).toContain('"ok"');
+    expect(await ask('example.com', '/')).not.toContain('</>');
   });
 
   it('is divided among revisions by weight', async () => {
