@@ -37,10 +37,10 @@ export interface GatewayOptions {
 
 export interface Gateway extends AsyncDisposable {
   readonly id: string;
-  /** Listens on a port (0: any); resolves to the port. */
-  listen(host: string, port: number): Promise<number>;
-  /** Listens on a unix socket whose clients are trusted: the platform's own processes. */
-  listenTrusted(path: string): Promise<void>;
+  /** Accepts on a listening socket (core/sockets.ts), and closes the descriptor at the end. */
+  listen(fd: number): Promise<void>;
+  /** The same for a socket whose clients are trusted: the platform's own processes. */
+  listenTrusted(fd: number): Promise<void>;
   facts(): Readonly<Record<string, unknown>>;
   /** Prometheus text. */
   metricsText(): Promise<string>;
@@ -112,8 +112,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   };
   return {
     id,
-    listen: (host, port) => listener.listen(host, port),
-    listenTrusted: (path) => listener.listenTrusted(path),
+    listen: (fd) => listener.listen(fd, false),
+    listenTrusted: (fd) => listener.listen(fd, true),
     facts: () => ({ connections: listener.size, ...functions.totals() }),
     metricsText,
     end,

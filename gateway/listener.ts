@@ -1,9 +1,8 @@
 /** The sockets the gateway listens on and the connections that came over them. */
 
-import { chmod, rm } from 'node:fs/promises';
-import { type AddressInfo, createServer, type ListenOptions, type Server, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { sleep } from '../core/clock.ts';
-import { FnError } from '../core/errors.ts';
+import type { FnError } from '../core/errors.ts';
 import type { Millis } from '../core/units.ts';
 import { ClientConnection, type ClientPatience, type ConnectionOwner, type Exchange } from './connection.ts';
 import type { RequestHead } from './http/parse-request.ts';
@@ -33,17 +32,21 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(SWEEP_EVERY, options.patience.head)).unref();
   }
 
-  /** Listens on a port (0: any); resolves to the port. */
-  async listen(host: string, port: number): Promise<number> {
-    const server = await this.#listen({ host, port }, false);
-    return (server.address() as AddressInfo).port;
-  }
-
-  /** Listens on a unix socket whose clients are trusted: the platform's own processes. */
-  async listenTrusted(path: string): Promise<void> {
-    await rm(path, { force: true }); // Of an earlier gateway.
-    await this.#listen({ path }, true);
-    await chmod(path, 0o660);
+  /** Accepts on a listening socket, and closes the descriptor at the end.
+   *  @param trusted its clients are the platform's own processes. */
+  listen(fd: number, trusted: boolean): Promise<void> {
+    // Half-open, because the end of what a client sends must not close what we still write to it.
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket: Socket) => {
+      this.#connections.add(new ClientConnection(socket, this, trusted));
+    });
+    server.maxConnections = CONNECTIONS_MAX;
+    return new Promise((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ fd, backlog: BACKLOG }, () => {
+        this.#servers.push(server);
+        resolve();
+      });
+    });
   }
 
   /** Refuses new connections, lets replies under way finish for at most `within`, then cuts what is left. */
@@ -91,24 +94,6 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
 
   closed(connection: ClientConnection): void {
     this.#connections.delete(connection);
-  }
-
-  #listen(where: ListenOptions, trusted: boolean): Promise<Server> {
-    // Half-open, because the end of what a client sends must not close what we still write to it.
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket: Socket) => {
-      this.#connections.add(new ClientConnection(socket, this, trusted));
-    });
-    server.maxConnections = CONNECTIONS_MAX;
-    return new Promise((resolve, reject) => {
-      server.once('error', (error: NodeJS.ErrnoException) => {
-        const taken = error.code === 'EADDRINUSE';
-        reject(taken ? new FnError('port.in_use', `port ${where.port} is taken`, { cause: error }) : error);
-      });
-      server.listen({ ...where, backlog: BACKLOG }, () => {
-        this.#servers.push(server);
-        resolve(server);
-      });
-    });
   }
 
   #sweep(): void {

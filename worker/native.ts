@@ -1,21 +1,13 @@
-/** The few system calls Node has no function for, called directly through FFI: mounting without a fork (a fork and exec of
- *  mount(8) costs 3–4 ms, the call itself some 20 µs), listening sockets that a sandbox inherits, and exit statuses of
- *  processes that are ours by adoption. Linux, any glibc or musl; constants are the same on x86-64 and arm64. */
+/** The system calls of the worker: mounting without a fork (a fork and exec of mount(8) costs 3–4 ms, the call itself some
+ *  20 µs), and exit statuses of processes that are ours by adoption. */
 
-import koffi from 'koffi';
-import { getSystemErrorName } from 'node:util';
-
-const libc = koffi.load(null);
+import { check, libc, SystemError } from '../core/libc.ts';
 
 const cMount = libc.func(
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
 );
 const cUmount = libc.func('int umount2(const char *target, int flags)');
 const cMkfifo = libc.func('int mkfifo(const char *path, unsigned int mode)');
-const cSocket = libc.func('int socket(int domain, int type, int protocol)');
-const cBind = libc.func('int bind(int fd, const uint8_t *address, unsigned int length)');
-const cListen = libc.func('int listen(int fd, int backlog)');
-const cClose = libc.func('int close(int fd)');
 const cPrctl = libc.func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)');
 const cUnshare = libc.func('int unshare(int flags)');
 const cWaitpid = libc.func('int waitpid(int pid, _Out_ int *status, int options)');
@@ -30,23 +22,6 @@ export const MS_PRIVATE = 1 << 18;
 export const MS_SHARED = 1 << 20;
 const MNT_DETACH = 2;
 
-/** A system call that failed; `code` is the errno's name, as on Node's own errors. */
-export class SystemError extends Error {
-  override readonly name = 'SystemError';
-  readonly code: string;
-
-  constructor(call: string, errno: number) {
-    const code = getSystemErrorName(-errno);
-    super(`${call}: ${code}`);
-    this.code = code;
-  }
-}
-
-function check(call: string, result: number): number {
-  if (result < 0) throw new SystemError(call, koffi.errno());
-  return result;
-}
-
 export function mount(
   source: string,
   target: string,
@@ -60,7 +35,7 @@ export function mount(
 /** Detaches the mount and everything below it; false when nothing is mounted there. */
 export function unmount(target: string): boolean {
   if ((cUmount(target, MNT_DETACH) as number) === 0) return true;
-  const error = new SystemError(`umount ${target}`, koffi.errno());
+  const error = new SystemError(`umount ${target}`);
   if (error.code === 'EINVAL' || error.code === 'ENOENT') return false;
   throw error;
 }
@@ -73,29 +48,6 @@ export function unshareMounts(): void {
 
 export function makeFifo(path: string, mode: number): void {
   check(`mkfifo ${path}`, cMkfifo(path, mode) as number);
-}
-
-/** A listening unix socket as a bare descriptor. Node's own servers would accept connections meant for whoever inherits it.
- *  The caller closes it with closeFd. */
-export function listenUnix(path: string, backlog: number): number {
-  const bytes = Buffer.from(path);
-  if (bytes.length > 107) throw new SystemError(`bind ${path}`, 36); // ENAMETOOLONG: sockaddr_un holds 107 bytes and a NUL.
-  const address = Buffer.alloc(110);
-  address.writeUInt16LE(1, 0); // AF_UNIX
-  bytes.copy(address, 2);
-  const fd = check('socket', cSocket(1, 1 | 0o2000000, 0) as number); // SOCK_STREAM | SOCK_CLOEXEC
-  try {
-    check(`bind ${path}`, cBind(fd, address, 2 + bytes.length + 1) as number);
-    check('listen', cListen(fd, backlog) as number);
-    return fd;
-  } catch (error) {
-    closeFd(fd);
-    throw error;
-  }
-}
-
-export function closeFd(fd: number): void {
-  cClose(fd);
 }
 
 /** From now on orphans below this process become its children, so that waitForExit can learn how they ended. */

@@ -11,6 +11,7 @@ import { silentLog } from '../../core/log.ts';
 import { Metrics } from '../../core/metrics.ts';
 import { connectRedis } from '../../core/redis.ts';
 import { RpcPeer } from '../../core/rpc.ts';
+import { listenTcp } from '../../core/sockets.ts';
 import { specSchema } from '../../core/spec.ts';
 import { MemoryStore } from '../../core/store/memory.ts';
 import { createGateway } from '../../gateway/gateway.ts';
@@ -86,7 +87,8 @@ const gateway = await createGateway({
   log: silentLog,
   metrics: new Metrics(),
 });
-const port = await gateway.listen('127.0.0.1', 0);
+const { fd, port } = await listenTcp('127.0.0.1', 0);
+await gateway.listen(fd);
 while (gateway.facts()['instances'] === 0) await new Promise((resolve) => setTimeout(resolve, 5));
 console.log(port);
 process.once('SIGTERM', () => process.exit(0));

@@ -11,6 +11,7 @@ import { systemClock } from '../../core/clock.ts';
 import type { Config } from '../../core/config.ts';
 import { type Context, ensureContext } from '../../core/context.ts';
 import { FnError, fromProblem, toFnError } from '../../core/errors.ts';
+import { passSockets } from '../../core/inherited.ts';
 import { checkRedisIsSafe, connectRedis, waitForRedis } from '../../core/redis.ts';
 import type { Role } from '../../core/service.ts';
 import type { Millis } from '../../core/units.ts';
@@ -20,9 +21,9 @@ import { KeptProcess, type ProcessEvents } from './kept-process.ts';
 import { takeLock } from './lock.ts';
 import type { RoleMessage } from './messages.ts';
 import { PlatformLog } from './platform-log.ts';
-import { requireFreePort } from './ports.ts';
 import { endStaleRedis, privateRedis } from './private-redis.ts';
 import type { Reporter } from './reporter.ts';
+import { Sockets } from './sockets.ts';
 
 const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
 const ROLES: readonly Role[] = ['controller', 'worker', 'builder', 'gateway'];
@@ -41,6 +42,7 @@ export class Supervisor {
   readonly #reporter: Reporter;
   readonly #processes = new Map<string, KeptProcess>();
   readonly #logs = new Map<string, PlatformLog>();
+  readonly #sockets = new Sockets();
   #lock: AsyncDisposable | undefined;
   #ended: Promise<void> | undefined;
   #forced = 0;
@@ -78,9 +80,8 @@ export class Supervisor {
     const given = this.#given;
     await prepareHome(given);
     this.#lock = await takeLock(given.paths.lock);
-    const gatewayPort = await requireFreePort(given.gatewayHost, given.gatewayPort, 'FN_GATEWAY_PORT');
-    const apiPort = await requireFreePort(given.apiHost, given.apiPort, 'FN_API_PORT');
-    const config: Config = { ...given, gatewayPort, apiPort };
+    await this.#sockets.open(given);
+    const config: Config = { ...given, ...this.#sockets.ports };
     const context = await ensureContext(config);
     if (!config.redisUrl) {
       if (await endStaleRedis(config)) this.#reporter.warn('redis', 'one of an earlier run was still there; ended');
@@ -88,7 +89,9 @@ export class Supervisor {
       await this.#launch(privateRedis(config, env, this.#events(config, 'redis')));
     }
     await requireSafeRedis(config);
-    await Promise.all(ROLES.map((role) => this.#launch(keptRole(role, config, this.#events(config, role)))));
+    await Promise.all(
+      ROLES.map((role) => this.#launch(keptRole(role, config, this.#sockets, this.#events(config, role)))),
+    );
     if (this.#ended) throw new FnError('process.down', 'stopped while starting');
     return { config, context };
   }
@@ -108,6 +111,7 @@ export class Supervisor {
   }
 
   async #end(): Promise<void> {
+    this.#sockets[Symbol.dispose](); // Or clients would wait for a gateway that does not come.
     for (const name of END_ORDER) {
       const process = this.#processes.get(name);
       if (!process) continue;
@@ -152,17 +156,18 @@ async function requireSafeRedis(config: Config): Promise<void> {
   }
 }
 
-function keptRole(role: Role, config: Config, events: ProcessEvents): KeptProcess {
-  const env = environmentOf(role, config, process.env);
+function keptRole(role: Role, config: Config, sockets: Sockets, events: ProcessEvents): KeptProcess {
   return new KeptProcess({
     name: role,
     ...events,
-    launch: () =>
-      spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, role], {
-        env,
+    launch: () => {
+      const { env, stdio } = passSockets(sockets.of(role));
+      return spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, role], {
+        env: { ...environmentOf(role, config, process.env), ...env },
         detached: true,
-        stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      }),
+        stdio: ['ignore', 'pipe', 'pipe', ...stdio, 'ipc'], // Inherited sockets begin at 3.
+      });
+    },
     ready: (child, signal) => readyMessage(child, signal),
   });
 }

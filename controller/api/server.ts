@@ -2,11 +2,11 @@
 
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import { sleep } from '../../core/clock.ts';
 import type { Config } from '../../core/config.ts';
-import { FnError } from '../../core/errors.ts';
+import { SOCKET_NAMES } from '../../core/inherited.ts';
+import { openPort } from '../../core/ports.ts';
 import type { Millis } from '../../core/units.ts';
 
 /** A streaming reply may go on for ever; at the end it gets this long. */
@@ -20,31 +20,20 @@ export async function listen(
   app: { fetch: (request: Request) => Response | Promise<Response> },
   { apiHost, apiPort }: Pick<Config, 'apiHost' | 'apiPort'>,
 ): Promise<ListeningApi> {
+  const ports = await openPort({
+    socket: SOCKET_NAMES.api,
+    host: apiHost,
+    port: apiPort,
+    env: { host: 'FN_API_HOST', port: 'FN_API_PORT' },
+  });
   const server = createAdaptorServer({ fetch: app.fetch }) as Server;
   server.requestTimeout = 0; // An upload takes as long as it takes; its size is bounded, and so are headers:
   server.headersTimeout = 10_000;
-  server.listen(apiPort, apiHost);
-  try {
-    await once(server, 'listening');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EADDRINUSE') {
-      const hint = 'Stop what uses it, or set FN_API_PORT.';
-      throw new FnError('port.in_use', `${apiHost}:${apiPort}, the control API's address, is taken`, {
-        hint,
-        cause: error,
-      });
-    }
-    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' || code === 'EACCES') {
-      throw new FnError('usage.invalid', `the control API cannot listen on ${apiHost}:${apiPort} (${code})`, {
-        hint: 'Set FN_API_HOST to an address of this machine and FN_API_PORT to a port you may use.',
-        cause: error,
-      });
-    }
-    throw error;
-  }
+  const [{ fd, port } = { fd: -1, port: 0 }] = ports;
+  server.listen({ fd });
+  await once(server, 'listening');
   return {
-    port: (server.address() as AddressInfo).port,
+    port,
     async [Symbol.asyncDispose]() {
       const closed = once(server, 'close');
       server.close();

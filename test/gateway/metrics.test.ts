@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { listenUnix } from '../../core/sockets.ts';
 import { eventually } from '../support/eventually.ts';
 import { startPlatform } from './support/platform.ts';
 import { exchange, wire } from './support/wire.ts';
@@ -63,7 +64,7 @@ describe('the metrics', () => {
   it('are shown on the internal socket only', async () => {
     await using platform = await startPlatform();
     const path = join(platform.config.home, 'g.sock');
-    await platform.gateway.listenTrusted(path);
+    await platform.gateway.listenTrusted(listenUnix(path));
     const request = 'GET /_fn/metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n';
     expect(await exchange(path, request)).toContain('# TYPE fn_requests_in_flight gauge');
     expect(await exchange(platform.port, request)).toMatch(/^HTTP\/1\.1 404 /);
@@ -78,7 +79,7 @@ describe('the internal socket', () => {
       setTimeout(() => request.socket.destroy(), 20);
     });
     const path = join(platform.config.home, 'g.sock');
-    await platform.gateway.listenTrusted(path);
+    await platform.gateway.listenTrusted(listenUnix(path));
     const reply = await exchange(path, 'GET /function/half HTTP/1.1\r\nHost: a\r\n\r\n');
     expect(reply).toMatch(/4\r\nhalf\r\n$/);
     expect((await fetch(`${platform.url}/healthz`)).status).toBe(200);
@@ -88,7 +89,7 @@ describe('the internal socket', () => {
     await using platform = await startPlatform();
     await platform.run({ name: 'job' }, (request, response) => response.end(JSON.stringify(request.headers)));
     const path = join(platform.config.home, 'g.sock');
-    await platform.gateway.listenTrusted(path);
+    await platform.gateway.listenTrusted(listenUnix(path));
     const fields = 'X-Fn-Invocation-Id: job.1\r\nX-Fn-Attempt: 2\r\nX-Fn-Queue: q\r\nX-Fn-Deadline: 1\r\n';
     const request = `GET /function/job HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${fields}\r\n`;
     const inside = await exchange(path, request);

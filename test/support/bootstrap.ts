@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Client, type Dispatcher } from 'undici';
 import { CLAIM_PATH, LISTEN_FD } from '../../core/control.ts';
-import { closeFd, listenUnix } from '../../worker/native.ts';
+import { closeFd, listenUnix } from '../../core/sockets.ts';
 
 const RUNTIME = join(import.meta.dirname, '../../runtime/node');
 

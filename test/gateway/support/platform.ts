@@ -13,6 +13,7 @@ import type { Digest, FunctionName, InstanceId, NodeId, RevisionId } from '../..
 import { silentLog } from '../../../core/log.ts';
 import { Metrics } from '../../../core/metrics.ts';
 import { type Handlers, RpcPeer } from '../../../core/rpc.ts';
+import { listenTcp } from '../../../core/sockets.ts';
 import { type FunctionSpecInput, specSchema } from '../../../core/spec.ts';
 import { MemoryStore } from '../../../core/store/memory.ts';
 import type { ClientPatience } from '../../../gateway/connection.ts';
@@ -116,7 +117,8 @@ export async function startPlatform(
     ...(redis && { redis }),
     ...(patience && { patience }),
   });
-  const port = await gateway.listen('127.0.0.1', 0);
+  const { fd, port } = await listenTcp('127.0.0.1', 0);
+  await gateway.listen(fd);
   const peer = (): Promise<Peer> =>
     eventually(() => {
       const one = peers.at(-1);
