@@ -4,6 +4,7 @@ import type { FunctionName } from '../../../core/ids.ts';
 import { newKey } from '../../../core/keys.ts';
 import type { KeyRecord } from '../../../core/records.ts';
 import type { FunctionSpecInput } from '../../../core/spec.ts';
+import { listenUnix } from '../../../core/sockets.ts';
 import { startRedis } from '../../support/redis.ts';
 import { connectRedis, waitForRedis } from '../../../core/redis.ts';
 import { type Platform, startPlatform } from '../support/platform.ts';
@@ -122,7 +123,7 @@ describe('auth: key', () => {
         expect(await ask(line, host, `X-Api-Key: ${key}\r\n`)).toMatch(/^HTTP\/1.1 20[02] /);
       }
       const internal = join(platform.config.home, 'i.sock');
-      await platform.gateway.listenTrusted(internal);
+      await platform.gateway.listenTrusted(listenUnix(internal));
       const field = 'X-Fn-Key-Name: shop\r\n';
       const job = await exchange(internal, `POST /function/shut HTTP/1.1\r\nHost: a\r\n${field}${CLOSE}\r\n`);
       expect(job).toMatch(/^HTTP\/1.1 200 [^]*"x-fn-key-name":"shop"/);
