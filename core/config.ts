@@ -28,6 +28,21 @@ export const SETTINGS = {
   },
   gatewayHost: { env: 'FN_GATEWAY_HOST', kind: 'text', default: '127.0.0.1', help: 'Address the gateway listens on' },
   gatewayPort: { env: 'FN_GATEWAY_PORT', kind: 'int', default: 8080, min: 0, max: 65535, help: 'Port of the gateway' },
+  tlsCert: {
+    env: 'FN_TLS_CERT',
+    kind: 'text',
+    default: '',
+    help: 'Certificate (PEM, with its chain) for HTTPS; without it there is none',
+  },
+  tlsKey: { env: 'FN_TLS_KEY', kind: 'text', default: '', help: 'Private key (PEM) of the certificate' },
+  tlsPort: {
+    env: 'FN_TLS_PORT',
+    kind: 'int',
+    default: 8443,
+    min: 0,
+    max: 65535,
+    help: 'Port of the gateway for HTTPS',
+  },
   domain: {
     env: 'FN_DOMAIN',
     kind: 'text',
@@ -233,10 +248,16 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   }
   if (values.dns && !isIPv4(values.dns)) throw invalid(SETTINGS.dns, `must be an IPv4 address, not "${values.dns}"`);
   if (!['auto', 'crun', 'runc'].includes(values.driver)) throw invalid(SETTINGS.driver, 'must be auto, crun or runc');
+  if ((values.tlsCert === '') !== (values.tlsKey === '')) {
+    const [absent, given] = values.tlsKey === '' ? [SETTINGS.tlsKey, 'FN_TLS_CERT'] : [SETTINGS.tlsCert, 'FN_TLS_KEY'];
+    throw invalid(absent, `must be set as well, since ${given} is`);
+  }
   const hash = createHash('sha256').update(home).digest();
   const node = values.node || hostname();
   return {
     ...values,
+    tlsCert: values.tlsCert && resolve(values.tlsCert),
+    tlsKey: values.tlsKey && resolve(values.tlsKey),
     home,
     node,
     nodeId: node as NodeId,

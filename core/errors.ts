@@ -179,6 +179,12 @@ export const ERRORS = {
     'Make one with "fn init <dir>", or name the function\'s directory: "fn deploy <dir>".',
   ),
   'storage.full': kind(507, 'system', 'The disk is full', 'Free space where FN_HOME lies: "fn rm" what is not needed.'),
+  'tls.unusable': kind(
+    500,
+    'user',
+    'The TLS certificate cannot be used',
+    'FN_TLS_CERT and FN_TLS_KEY name PEM files that belong together: docs/tls.md.',
+  ),
   'usage.invalid': kind(400, 'user', 'The command is not valid', 'See "fn help".'),
   'server.unreachable': kind(
     503,

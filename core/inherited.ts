@@ -6,6 +6,8 @@
 export const SOCKET_NAMES = {
   /** The gateway's port. */
   gateway: 'gateway',
+  /** The gateway's port for HTTPS. */
+  gatewayTls: 'gateway-tls',
   /** The gateway's unix socket for the platform's own processes. */
   gatewayInternal: 'gateway-internal',
   /** The control API's port. */

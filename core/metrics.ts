@@ -31,6 +31,12 @@ export const METRICS = {
   fn_instance_ends_total: { type: 'counter', labels: ['reason'], help: 'Instances ended, by reason' },
   fn_jobs_total: { type: 'counter', labels: ['outcome'], help: 'Queued jobs settled: completed, retried, failed' },
   fn_log_bytes_dropped_total: { type: 'counter', labels: [], help: 'Log bytes of functions over the rate limit' },
+  fn_tls_certificate_expiry_timestamp_seconds: {
+    type: 'gauge',
+    labels: [],
+    help: 'When the TLS certificate in use ends, Unix time',
+  },
+  fn_tls_reloads_total: { type: 'counter', labels: ['outcome'], help: 'Changed TLS certificates: loaded, refused' },
   fn_reconciles_total: { type: 'counter', labels: ['outcome'], help: 'Reconciliations: acted, nothing, failed' },
 } as const;
 

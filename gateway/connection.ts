@@ -3,7 +3,7 @@
  *  that dawdles, a body that stops, a reply nobody reads, an idle connection. While a reply is due it keeps reading, which
  *  is how it learns that the client has gone. */
 
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { FnError, toFnError } from '../core/errors.ts';
 import { requestIdFrom } from '../core/ids.ts';
 import type { Millis } from '../core/units.ts';
@@ -32,6 +32,21 @@ export interface Exchange {
   tunnel(chunk: Buffer): void;
   /** The client has gone, or its body turned out malformed: nobody waits for a reply. */
   cancel(): void;
+}
+
+/** A TCP or unix socket, one with TLS on it, or one stream of HTTP/2 that speaks HTTP/1.1 to us. */
+export interface ClientSocket extends Duplex {
+  readonly remoteAddress?: string | undefined;
+  destroySoon(): void;
+}
+
+/** By which way clients come in. */
+export interface Door {
+  /** Its clients are the platform's own processes. */
+  readonly trusted: boolean;
+  readonly scheme: 'http' | 'https';
+  /** Ends a connection so that what came of a reply cannot look whole. */
+  cut(socket: ClientSocket): void;
 }
 
 /** What a connection needs of the gateway. */
@@ -68,14 +83,12 @@ export const BLOCKED_BY_FUNCTION = 1;
 const BLOCKED_BY_PIPELINE = 2;
 
 export class ClientConnection {
-  readonly socket: Socket;
-  /** It came over the internal socket. */
-  readonly trusted: boolean;
+  readonly socket: ClientSocket;
   readonly out = new Outbox();
   /** Lines for the head of the reply under way that a policy adds, whoever makes the reply. */
   replyFields = '';
+  readonly #door: Door;
   readonly #owner: ConnectionOwner;
-  readonly #isTcp: boolean;
   /** Fields about the client, and the Host they were made for. */
   #forwarded = '';
   #forwardedHost: string | undefined;
@@ -94,12 +107,11 @@ export class ClientConnection {
   /** Start of what the connection is in: idle, a head, a wait for more body, a goodbye. */
   #since: Millis;
 
-  constructor(socket: Socket, owner: ConnectionOwner, trusted: boolean) {
+  constructor(socket: ClientSocket, door: Door, owner: ConnectionOwner) {
     this.socket = socket;
-    this.trusted = trusted;
+    this.#door = door;
     this.#owner = owner;
     this.#since = performance.now();
-    this.#isTcp = socket.remoteFamily !== undefined;
     socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('drain', () => this.#drain());
     socket.on('end', () => this.#gone());
@@ -110,11 +122,16 @@ export class ClientConnection {
     });
   }
 
+  /** It came over the internal socket. */
+  get trusted(): boolean {
+    return this.#door.trusted;
+  }
+
   /** The fields that tell a function who its client is; made once for a connection and a Host. */
   forwardedFor(host: string): string {
     if (this.#forwardedHost !== host) {
       this.#forwardedHost = host;
-      this.#forwarded = forwardedFields(this.socket.remoteAddress ?? '', host);
+      this.#forwarded = forwardedFields(this.socket.remoteAddress ?? '', host, this.#door.scheme);
     }
     return this.#forwarded;
   }
@@ -174,10 +191,9 @@ export class ClientConnection {
     else this.reply(problemReply(error, this.#requestId));
   }
 
-  /** Ends the connection so that what came of a reply cannot look whole: with a reset, where there is such a thing. */
+  /** Ends the connection so that what came of a reply cannot look whole. */
   cut(): void {
-    if (this.#isTcp) this.socket.resetAndDestroy();
-    else this.socket.destroy();
+    this.#door.cut(this.socket);
   }
 
   /** The streamed reply is complete and flushed. `last`: only the end of the connection can say so. */
@@ -271,7 +287,7 @@ export class ClientConnection {
       this.#unread = buffer.subarray(at);
       return at;
     }
-    const head = parseRequestHead(latin1(buffer, start, end + 2), this.trusted);
+    const head = parseRequestHead(latin1(buffer, start, end + 2), this.#door.trusted);
     const requestId = head.requestId === undefined ? randomHex(24) : requestIdFrom(head.requestId);
     this.#head = head;
     this.#requestId = requestId;

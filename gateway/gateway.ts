@@ -16,6 +16,7 @@ import { LOAD_HASH } from '../core/queues.ts';
 import type { Store } from '../core/store/store.ts';
 import type { Millis } from '../core/units.ts';
 import { AsyncQueues } from './async.ts';
+import type { Certificate } from './certificate.ts';
 import { CLIENT_PATIENCE, type ClientPatience } from './connection.ts';
 import { Dispatcher } from './dispatch.ts';
 import { Functions } from './functions.ts';
@@ -39,6 +40,8 @@ export interface Gateway extends AsyncDisposable {
   readonly id: string;
   /** Accepts on a listening socket (core/sockets.ts), and closes the descriptor at the end. */
   listen(fd: number): Promise<void>;
+  /** The same for a socket whose clients speak TLS. */
+  listenTls(fd: number, certificate: Certificate): Promise<void>;
   /** The same for a socket whose clients are trusted: the platform's own processes. */
   listenTrusted(fd: number): Promise<void>;
   facts(): Readonly<Record<string, unknown>>;
@@ -112,8 +115,9 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   };
   return {
     id,
-    listen: (fd) => listener.listen(fd, false),
-    listenTrusted: (fd) => listener.listen(fd, true),
+    listen: (fd) => listener.listen(fd),
+    listenTls: (fd, certificate) => listener.listenTls(fd, certificate),
+    listenTrusted: (fd) => listener.listenTrusted(fd),
     facts: () => ({ connections: listener.size, ...functions.totals() }),
     metricsText,
     end,

@@ -29,13 +29,13 @@ export function functionHead(
 }
 
 /** Who the client is, as the socket says. */
-export function forwardedFields(remoteAddress: string, host: string): string {
+export function forwardedFields(remoteAddress: string, host: string, scheme: 'http' | 'https'): string {
   const address = remoteAddress.replace(/^::ffff:(?=\d+\.)/, '');
   const node = address === '' ? 'unknown' : address.includes(':') ? `"[${address}]"` : address;
   const from = address === '' ? '' : `x-forwarded-for: ${address}\r\n`;
   const asked = host === '' ? '' : `x-forwarded-host: ${host}\r\n`;
-  const forwarded = `forwarded: for=${node};proto=http${host === '' ? '' : `;host="${host}"`}\r\n`;
-  return `${from}x-forwarded-proto: http\r\n${asked}${forwarded}`;
+  const forwarded = `forwarded: for=${node};proto=${scheme}${host === '' ? '' : `;host="${host}"`}\r\n`;
+  return `${from}x-forwarded-proto: ${scheme}\r\n${asked}${forwarded}`;
 }
 
 /** How the client learns where the reply ends. `none`: it has no body. */

@@ -1,10 +1,20 @@
 /** The sockets the gateway listens on and the connections that came over them. */
 
+import { constants } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
 import { sleep } from '../core/clock.ts';
 import type { FnError } from '../core/errors.ts';
 import type { Millis } from '../core/units.ts';
-import { ClientConnection, type ClientPatience, type ConnectionOwner, type Exchange } from './connection.ts';
+import type { Certificate } from './certificate.ts';
+import {
+  ClientConnection,
+  type ClientPatience,
+  type ClientSocket,
+  type ConnectionOwner,
+  type Door,
+  type Exchange,
+} from './connection.ts';
 import type { RequestHead } from './http/parse-request.ts';
 
 export interface ListenerOptions {
@@ -20,9 +30,17 @@ const SWEEP_EVERY: Millis = 1000;
 const CONNECTIONS_MAX = 20_000;
 const BACKLOG = 1024;
 
+const CLEARTEXT: Door = { trusted: false, scheme: 'http', cut: (socket) => void (socket as Socket).resetAndDestroy() };
+/** TLS has an end of its own, which is not sent: who knows to look cannot take what came for whole. */
+const TLS: Door = { trusted: false, scheme: 'https', cut: (socket) => void socket.destroy() };
+/** A unix socket cannot be reset. */
+const INTERNAL: Door = { trusted: true, scheme: 'http', cut: (socket) => void socket.destroy() };
+
 export class Listener implements ConnectionOwner, AsyncDisposable {
   readonly #options: ListenerOptions;
   readonly #connections = new Set<ClientConnection>();
+  /** Accepted, and at their TLS handshake. */
+  readonly #greeting = new Set<Socket>();
   readonly #servers: Server[] = [];
   readonly #sweeper: NodeJS.Timeout;
   #draining = false;
@@ -32,21 +50,20 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(SWEEP_EVERY, options.patience.head)).unref();
   }
 
-  /** Accepts on a listening socket, and closes the descriptor at the end.
-   *  @param trusted its clients are the platform's own processes. */
-  listen(fd: number, trusted: boolean): Promise<void> {
-    // Half-open, because the end of what a client sends must not close what we still write to it.
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket: Socket) => {
-      this.#connections.add(new ClientConnection(socket, this, trusted));
-    });
-    server.maxConnections = CONNECTIONS_MAX;
-    return new Promise((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ fd, backlog: BACKLOG }, () => {
-        this.#servers.push(server);
-        resolve();
-      });
-    });
+  /** Accepts on a listening socket, and closes the descriptor at the end. */
+  listen(fd: number): Promise<void> {
+    return this.#listen(fd, (socket) => this.#connect(socket, CLEARTEXT));
+  }
+
+  /** The same for clients that speak TLS. */
+  listenTls(fd: number, certificate: Certificate): Promise<void> {
+    const tls = this.#tlsServer(certificate);
+    return this.#listen(fd, (socket) => this.#greet(socket, tls));
+  }
+
+  /** The same for clients that are the platform's own processes. */
+  listenTrusted(fd: number): Promise<void> {
+    return this.#listen(fd, (socket) => this.#connect(socket, INTERNAL));
   }
 
   /** Refuses new connections, lets replies under way finish for at most `within`, then cuts what is left. */
@@ -60,6 +77,7 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
       await sleep(DRAIN_STEP);
     }
     for (const connection of this.#connections) connection.socket.destroy();
+    for (const socket of this.#greeting) socket.destroy();
     await Promise.all(closed);
     clearInterval(this.#sweeper);
   }
@@ -94,6 +112,45 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
 
   closed(connection: ClientConnection): void {
     this.#connections.delete(connection);
+  }
+
+  #connect(socket: ClientSocket, door: Door): void {
+    this.#connections.add(new ClientConnection(socket, door, this));
+  }
+
+  /** Speaks TLS on sockets it is handed, but does not listen: how a socket comes to be is not its business. */
+  #tlsServer(certificate: Certificate): TlsServer {
+    const common = { minVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_RENEGOTIATION } as const;
+    const server = createTlsServer({
+      ...common,
+      ...certificate.pair,
+      ALPNProtocols: ['http/1.1'],
+      handshakeTimeout: this.#options.patience.head,
+      allowHalfOpen: true,
+    });
+    server.on('secureConnection', (socket) => this.#connect(socket, TLS));
+    server.on('tlsClientError', (_error, socket) => void socket.destroy()); // Scanners, and clients that do not trust us.
+    certificate.onChange((pair) => server.setSecureContext({ ...common, ...pair }));
+    return server;
+  }
+
+  #greet(socket: Socket, tls: TlsServer): void {
+    this.#greeting.add(socket);
+    socket.on('close', () => this.#greeting.delete(socket));
+    tls.emit('connection', socket);
+  }
+
+  #listen(fd: number, accept: (socket: Socket) => void): Promise<void> {
+    // Half-open, because the end of what a client sends must not close what we still write to it.
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, accept);
+    server.maxConnections = CONNECTIONS_MAX;
+    return new Promise((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ fd, backlog: BACKLOG }, () => {
+        this.#servers.push(server);
+        resolve();
+      });
+    });
   }
 
   #sweep(): void {

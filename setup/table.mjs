@@ -88,6 +88,21 @@ export const REQUIREMENTS = [
     for: ['test', 'bench'],
     elsewhere: same('nginx'),
   },
+  {
+    package: 'openssl',
+    programs: ['openssl'],
+    why: 'makes certificates',
+    for: ['test'],
+    elsewhere: same('openssl'),
+  },
+  { package: 'curl', programs: ['curl'], why: 'is a client of the gateway', for: ['test'], elsewhere: same('curl') },
+  {
+    package: 'slowhttptest',
+    programs: ['slowhttptest'],
+    why: 'attacks the gateway slowly',
+    for: ['test'],
+    elsewhere: same('slowhttptest'),
+  },
   { package: 'wrk', programs: ['wrk'], why: 'makes load', for: ['bench'], elsewhere: same('wrk') },
   {
     package: 'qemu-system-x86',

@@ -33,6 +33,7 @@ export function environmentOf(process: Role | 'redis', config: Config, env: Node
     ...(process !== 'redis' && {
       FN_HOME: config.home,
       FN_GATEWAY_PORT: String(config.gatewayPort),
+      FN_TLS_PORT: String(config.tlsPort),
       FN_API_PORT: String(config.apiPort),
       NODE_COMPILE_CACHE: join(config.paths.cache, 'compile'),
     }),

@@ -10,41 +10,40 @@ import { closeFd } from '../../core/sockets.ts';
 export class Sockets implements Disposable {
   readonly #fds: number[] = [];
   readonly #byRole = new Map<Role, SocketsToPass>();
-  #ports = { gatewayPort: 0, apiPort: 0 };
+  #ports = { gatewayPort: 0, tlsPort: 0, apiPort: 0 };
 
   /** @throws FnError port.in_use and the like. What did open is closed by disposing. */
   async open(config: Config): Promise<void> {
-    const gateway = await openPort({
-      socket: SOCKET_NAMES.gateway,
-      host: config.gatewayHost,
-      port: config.gatewayPort,
-      env: { host: 'FN_GATEWAY_HOST', port: 'FN_GATEWAY_PORT' },
-    });
-    const fds = gateway.map(({ fd }) => fd);
-    this.#fds.push(...fds);
-    const api = await openPort({
-      socket: SOCKET_NAMES.api,
-      host: config.apiHost,
-      port: config.apiPort,
-      env: { host: 'FN_API_HOST', port: 'FN_API_PORT' },
-    });
-    const apiFds = api.map(({ fd }) => fd);
-    this.#fds.push(...apiFds);
+    const { gatewayHost, apiHost } = config;
+    const gateway = await this.#port('gateway', gatewayHost, 'FN_GATEWAY_HOST', config.gatewayPort, 'FN_GATEWAY_PORT');
+    const tls =
+      config.tlsCert === ''
+        ? { sockets: [], port: config.tlsPort }
+        : await this.#port('gatewayTls', gatewayHost, 'FN_GATEWAY_HOST', config.tlsPort, 'FN_TLS_PORT');
+    const api = await this.#port('api', apiHost, 'FN_API_HOST', config.apiPort, 'FN_API_PORT');
     const internal = await openUnix(SOCKET_NAMES.gatewayInternal, config.paths.gatewaySocket, config.gatewayUid);
     this.#fds.push(...internal);
-    this.#ports = { gatewayPort: gateway[0]?.port ?? 0, apiPort: api[0]?.port ?? 0 };
-    this.#byRole.set('gateway', [
-      ...fds.map((fd) => [SOCKET_NAMES.gateway, fd] as const),
-      ...internal.map((fd) => [SOCKET_NAMES.gatewayInternal, fd] as const),
-    ]);
-    this.#byRole.set(
-      'controller',
-      apiFds.map((fd) => [SOCKET_NAMES.api, fd] as const),
-    );
+    this.#ports = { gatewayPort: gateway.port, tlsPort: tls.port, apiPort: api.port };
+    const internalSockets = internal.map((fd) => [SOCKET_NAMES.gatewayInternal, fd] as const);
+    this.#byRole.set('gateway', [...gateway.sockets, ...tls.sockets, ...internalSockets]);
+    this.#byRole.set('controller', api.sockets);
+  }
+
+  async #port(
+    name: keyof typeof SOCKET_NAMES,
+    host: string,
+    hostEnv: string,
+    port: number,
+    portEnv: string,
+  ): Promise<{ sockets: SocketsToPass; port: number }> {
+    const socket = SOCKET_NAMES[name];
+    const opened = await openPort({ socket, host, port, env: { host: hostEnv, port: portEnv } });
+    this.#fds.push(...opened.map(({ fd }) => fd));
+    return { sockets: opened.map(({ fd }) => [socket, fd] as const), port: opened[0]?.port ?? 0 };
   }
 
   /** The real ones, where 0 was asked for. */
-  get ports(): Readonly<Pick<Config, 'gatewayPort' | 'apiPort'>> {
+  get ports(): Readonly<Pick<Config, 'gatewayPort' | 'tlsPort' | 'apiPort'>> {
     return this.#ports;
   }
 

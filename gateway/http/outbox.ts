@@ -2,7 +2,7 @@
  *  node writes without allocating a buffer; large pieces stay
  *  buffers. */
 
-import type { Socket } from 'node:net';
+import type { Writable } from 'node:stream';
 import { free } from './free.ts';
 import { latin1 } from './latin1.ts';
 
@@ -47,7 +47,7 @@ export class Outbox {
   }
 
   /** Writes everything; false when the socket wants no more for now. */
-  flush(socket: Socket): boolean {
+  flush(socket: Writable): boolean {
     const text = this.#text;
     this.#text = '';
     this.size = 0;
