@@ -14,8 +14,19 @@ function kind(status: number, fault: 'user' | 'system', title: string, hint: str
 }
 
 export const ERRORS = {
+  'address.refused': kind(
+    403,
+    'user',
+    'The function takes no calls from this address',
+    'Call from an address in allow of its fn.yaml; behind a proxy, see FN_TRUSTED_PROXIES.',
+  ),
   'auth.required': kind(401, 'user', 'A valid token is required', 'Send the bearer token from context.json.'),
-  'body.too_large': kind(413, 'user', 'The body is over the limit', 'Send less, or raise FN_BODY_LIMIT.'),
+  'body.too_large': kind(
+    413,
+    'user',
+    'The body is over the limit',
+    'Send less, or raise bodyLimit in fn.yaml or FN_BODY_LIMIT.',
+  ),
   'build.failed': kind(422, 'user', 'The build failed', 'Fix what the output above names and deploy again.'),
   'build.dependency': kind(
     422,
@@ -147,6 +158,12 @@ export const ERRORS = {
   ),
   'port.in_use': kind(500, 'user', 'The port is taken', 'Stop what uses it, or set FN_GATEWAY_PORT and FN_API_PORT.'),
   'process.down': kind(503, 'system', 'A part of the platform is restarting', 'Retry in a second; see "fn status".'),
+  'rate.exceeded': kind(
+    429,
+    'user',
+    'Too many calls from this caller',
+    'Retry after the time in Retry-After, or raise rate in fn.yaml.',
+  ),
   'redis.unavailable': kind(503, 'system', 'Redis does not answer', 'Nothing was accepted. Retry; see "fn status".'),
   'redis.unsafe': kind(
     500,

@@ -1,20 +1,52 @@
-/** Who may call a function: the keys of fn.yaml that its gateway enforces before the function hears of a request. They stand
- *  at the top of the file, for every way in, or under an http trigger, where they replace those at the top for requests that
- *  come by that path.
+/** Who may call a function, how often and from where: the keys of fn.yaml that its gateway enforces before the function
+ *  hears of a request. They stand at the top of the file, for every way in, or under an http trigger, where they replace
+ *  those at the top for requests that come by that path.
  *
  *  A key that only http triggers have holds for the other ways in too (/function/<name>, the host, /async/<name>): nobody
  *  who closes the path leaves the rest open by forgetting about it. When triggers differ there is nothing to take, so the
  *  key must be written at the top. */
 
 import { z } from 'zod';
+import { parseRange } from './addresses.ts';
+import { quantity, text } from './spec-values.ts';
+import { parseBytes } from './units.ts';
 
 const AUTH = 'none or key';
-
 const auth = z.enum(['none', 'key'], AUTH).meta({ allowed: AUTH });
+
+const limit = text(/^[1-9]\d{0,5}\/[smhd]$/, 'requests per s, m, h or d, such as 100/s');
+const rate = z.union([
+  limit,
+  z.strictObject({
+    limit: limit.describe('Requests in the long run'),
+    per: z
+      .enum(['key', 'address'])
+      .default('key')
+      .describe('Who has a limit of their own: callers by who they proved to be (else by address), or addresses'),
+    burst: z.int().min(1).max(1_000_000).optional().describe('Requests at once after a pause; the limit by default'),
+  }),
+]);
+
+const RANGE = 'an address or a range, such as 10.1.0.0/16 or 2001:db8::/32';
+const allow = z
+  .array(z.string())
+  .min(1)
+  .max(100)
+  .superRefine((ranges, context) => {
+    for (const [index, range] of ranges.entries()) {
+      if (!parseRange(range)) context.addIssue({ code: 'custom', path: [index], message: RANGE });
+    }
+  })
+  .meta({ allowed: 'a list of IPv4 and IPv6 addresses and ranges' });
 
 /** The same keys in both places. */
 export const policyShape = {
   auth: auth.optional().describe('Who may call: anyone (`none`, the default), or whoever has an [API key](auth.md)'),
+  rate: rate.optional().describe('How often each caller may call; without it, as often as they like'),
+  allow: allow.optional().describe('Where calls may come from; anywhere by default'),
+  bodyLimit: quantity(parseBytes, 'a size from 1 to 4Gi, such as 1Mi', 1, 4 * 2 ** 30)
+    .optional()
+    .describe('Largest request body; FN_BODY_LIMIT by default, which holds in any case'),
 };
 
 const policySchema = z.strictObject(policyShape);

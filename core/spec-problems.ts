@@ -35,15 +35,41 @@ function describe(issue: Issue, base: Path, schema: JsonSchema, data: unknown): 
   return [{ path, text: `${name(path)}: ${wish(issue, schemaAt(schema, path))}${found(issue, valueAt(data, path))}` }];
 }
 
-/** A union of maps, each known by its one key (`http`, `queue`, `cron`): complain about the alternative that is there. */
+/** A union of maps, each known by its one key (`http`, `queue`, `cron`), or of words and a map (`rate`): complain about the
+ *  alternative that is there. */
 function describeUnion(branches: readonly Issue[][], path: Path, schema: JsonSchema, data: unknown): SpecProblem[] {
-  const keys = Object.keys(Object(valueAt(data, path)));
+  const value = valueAt(data, path);
+  const alternatives = schemaAt(schema, path).anyOf ?? [];
+  const words = alternatives.filter((one) => one.type !== 'object');
+  if (words.length > 0 && (typeof value !== 'object' || value === null || Array.isArray(value))) {
+    return [{ path, text: `${name(path)}: ${wishOfWords(words, alternatives)}${foundWord(value, words)}` }];
+  }
+  const maps = branches.filter((_, index) => alternatives[index]?.type === 'object');
+  const [only] = maps;
+  if (only && maps.length === 1) return only.flatMap((issue) => describe(issue, path, schema, data));
+  const keys = Object.keys(Object(value));
   const meant = branches.find((issues) => issues.every((issue) => keys.includes(String(issue.path[0]))));
   if (meant) return meant.flatMap((issue) => describe(issue, path, schema, data));
   const known = keysOf(schemaAt(schema, path));
   const unknown = keys.filter((key) => !known.includes(key)).map((key) => [...path, key]);
   if (unknown.length === 0) return [{ path, text: `${name(path)}: a map with one of the keys ${known.join(', ')}` }];
   return unknown.map((at) => ({ path: at, text: unknownKey(at, String(at.at(-1)), schema) }));
+}
+
+/** `none, key, or a map with the keys jwt, webhook`. */
+function wishOfWords(words: readonly JsonSchema[], alternatives: readonly JsonSchema[]): string {
+  const allowed = words.map((one) => (typeof one['allowed'] === 'string' ? one['allowed'] : one.enum?.join(', ')));
+  const keys = alternatives.flatMap((one) => (one.type === 'object' ? keysOf(one) : []));
+  const one = alternatives.length - words.length > 1 ? 'one of the keys' : 'the keys';
+  return `${allowed.join(', ')}, or a map with ${one} ${keys.join(', ')}`;
+}
+
+function foundWord(value: unknown, words: readonly JsonSchema[]): string {
+  if (value === null) return ' (found nothing)';
+  if (Array.isArray(value)) return ' (found a list)';
+  const known = words.flatMap((one) => (one.enum ?? []).map(String));
+  const near = typeof value === 'string' ? nearest(value, known) : undefined;
+  return ` (found ${JSON.stringify(value).slice(0, 60)})${near ? `; did you mean ${near}?` : ''}`;
 }
 
 function unknownKey(path: Path, key: string, schema: JsonSchema): string {

@@ -6,30 +6,11 @@ import { z } from 'zod';
 import { EGRESS_LIST_LIMIT, EGRESS_POLICIES, parseDestination } from './egress.ts';
 import { FUNCTION_NAME_PATTERN, type FunctionName } from './ids.ts';
 import { policyShape, undecidedPolicies } from './policies.ts';
+import { quantity, text } from './spec-values.ts';
 import { parseBytes, parseCpu, parseDuration } from './units.ts';
 
-/** A value with a unit. Accepts the number too, so that a stored specification parses again to itself. */
-function quantity(parse: (text: string | number) => number | undefined, allowed: string, min: number, max: number) {
-  return z
-    .union([z.string(), z.number()], allowed)
-    .transform((value, context) => {
-      const parsed = typeof value === 'number' && Number.isInteger(value) ? value : parse(value);
-      if (parsed === undefined || parsed < min || parsed > max) {
-        context.addIssue({ code: 'custom', message: allowed });
-        return z.NEVER;
-      }
-      return parsed;
-    })
-    .meta({ allowed });
-}
-
-/** `allowed` says in messages and in the documentation what the pattern says to machines. */
-function text(pattern: RegExp, allowed: string) {
-  return z.string().regex(pattern, allowed).meta({ allowed });
-}
-
 /** The keys whose values carry a unit. In fn.yaml a bare number of them is text: `cpu: 2` means two cores, not 2m. */
-export const QUANTITY_KEYS: ReadonlySet<string> = new Set(['memory', 'cpu', 'timeout', 'idle', 'delay']);
+export const QUANTITY_KEYS: ReadonlySet<string> = new Set(['memory', 'cpu', 'timeout', 'idle', 'delay', 'bodyLimit']);
 
 const duration = (allowed: string, min: number, max: number) => quantity(parseDuration, allowed, min, max);
 

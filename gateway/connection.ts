@@ -4,6 +4,7 @@
  *  is how it learns that the client has gone. */
 
 import type { Duplex } from 'node:stream';
+import { plainAddress } from '../core/addresses.ts';
 import { FnError, toFnError } from '../core/errors.ts';
 import { requestIdFrom } from '../core/ids.ts';
 import type { Millis } from '../core/units.ts';
@@ -127,11 +128,16 @@ export class ClientConnection {
     return this.#door.trusted;
   }
 
+  /** Where the client is; empty when it came over a unix socket. */
+  get address(): string {
+    return plainAddress(this.socket.remoteAddress ?? '');
+  }
+
   /** The fields that tell a function who its client is; made once for a connection and a Host. */
   forwardedFor(host: string): string {
     if (this.#forwardedHost !== host) {
       this.#forwardedHost = host;
-      this.#forwarded = forwardedFields(this.socket.remoteAddress ?? '', host, this.#door.scheme);
+      this.#forwarded = forwardedFields(this.address, host, this.#door.scheme);
     }
     return this.#forwarded;
   }

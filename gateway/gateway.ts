@@ -74,7 +74,9 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const gate = await Gate.open({
     store,
     metrics,
+    ...(redis && { redis }),
     clock,
+    failed: (error) => functions.failed(error),
     onError: (error) => log.debug({ err: toFnError(error) }, 'policies not refreshed'),
   });
   const metricsText = (): Promise<string> => {

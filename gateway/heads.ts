@@ -29,8 +29,7 @@ export function functionHead(
 }
 
 /** Who the client is, as the socket says. */
-export function forwardedFields(remoteAddress: string, host: string, scheme: 'http' | 'https'): string {
-  const address = remoteAddress.replace(/^::ffff:(?=\d+\.)/, '');
+export function forwardedFields(address: string, host: string, scheme: 'http' | 'https'): string {
   const node = address === '' ? 'unknown' : address.includes(':') ? `"[${address}]"` : address;
   const from = address === '' ? '' : `x-forwarded-for: ${address}\r\n`;
   const asked = host === '' ? '' : `x-forwarded-host: ${host}\r\n`;

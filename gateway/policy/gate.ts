@@ -2,34 +2,47 @@
  *  is refused here has cost the function nothing, not even an instance. Requests of the platform itself (the job consumer on
  *  the internal socket) were let in when they came and do not pass again. */
 
+import type { Redis } from 'ioredis';
 import { type Clock, systemClock } from '../../core/clock.ts';
-import { type ErrorCode, FnError } from '../../core/errors.ts';
+import { type ErrorCode, FnError, unreachable } from '../../core/errors.ts';
 import type { FunctionName } from '../../core/ids.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import { Snapshot } from '../../core/store/snapshot.ts';
 import type { Change, Store } from '../../core/store/store.ts';
 import type { Exchange } from '../connection.ts';
-import type { Call } from './call.ts';
+import type { RequestHead } from '../http/parse-request.ts';
+import type { Call, Identity } from './call.ts';
+import { Guard, tooLarge } from './guard.ts';
 import { KeyRing } from './keys.ts';
+import { takeTurn } from './rate.ts';
+import { Turns } from './turns.ts';
 
 export interface GateOptions {
   readonly store: Store;
   readonly metrics: Metrics;
+  /** For limits that hold over all gateways; without it they hold for this one. */
+  readonly redis?: Redis;
   readonly clock?: Clock;
+  /** Hears of each error that is answered later than at once. */
+  readonly failed: (error: FnError) => void;
   readonly onError?: (error: unknown) => void;
 }
 
 /** What refused a request, in metrics. */
 const POLICY_OF: Partial<Record<ErrorCode, string>> = {
+  'address.refused': 'allow',
+  'body.too_large': 'body',
   'key.invalid': 'auth',
   'key.refused': 'auth',
   'key.required': 'auth',
+  'rate.exceeded': 'rate',
 };
 
 export class Gate implements AsyncDisposable {
   readonly #options: GateOptions;
   readonly #clock: Clock;
   readonly #keys = new KeyRing();
+  readonly #turns: Turns;
   readonly #snapshot: Snapshot;
   /** Functions that have refusals counted. */
   readonly #counted = new Set<FunctionName>();
@@ -37,6 +50,7 @@ export class Gate implements AsyncDisposable {
   private constructor(options: GateOptions, snapshot: Snapshot) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#turns = new Turns(options.redis, this.#clock);
     this.#snapshot = snapshot;
     for (const { name } of snapshot.values('key')) this.#changed({ kind: 'key', key: name });
   }
@@ -51,12 +65,24 @@ export class Gate implements AsyncDisposable {
     return gate;
   }
 
-  /** Goes on with a call that may pass.
-   *  @throws FnError why it may not. */
+  /** Goes on with a call that may pass, now or when that is known.
+   *  @throws FnError why it may not, when that is known at once. */
   admit(call: Call): Exchange {
+    const { client, head, name, plan } = call;
     try {
-      const identity = this.#keys.identify(call.head.fields, call.name, this.#clock.now());
-      return call.open({ ...call.head, fields: identity.fields });
+      if (plan.allow && !plan.allow.has(client.address)) {
+        throw new FnError('address.refused', `${name} takes no calls from ${client.address}`);
+      }
+      if (plan.bodyLimit !== undefined && head.contentLength > plan.bodyLimit) throw tooLarge(plan.bodyLimit);
+      if (plan.rate === undefined && plan.bodyLimit === undefined) return call.open(passed(head, this.#identify(call)));
+      return new Guard(call, {
+        decide: () => this.#decide(call),
+        refused: (error) => {
+          this.#refused(call, error);
+          // What is thrown while a body is read the connection reports.
+          if (error.code !== 'body.too_large') this.#options.failed(error);
+        },
+      });
     } catch (error) {
       if (error instanceof FnError) this.#refused(call, error);
       throw error;
@@ -77,6 +103,27 @@ export class Gate implements AsyncDisposable {
     await this.#snapshot[Symbol.asyncDispose]();
   }
 
+  /** A limit per address counts attempts, so that guessing is limited too; one per key counts what the key's owner did. */
+  async #decide(call: Call): Promise<RequestHead> {
+    const { rate } = call.plan;
+    if (rate?.per === 'address') await takeTurn(call, rate, undefined, this.#turns);
+    const identity = this.#identify(call);
+    if (rate?.per === 'key') await takeTurn(call, rate, identity, this.#turns);
+    return passed(call.head, identity);
+  }
+
+  /** Who calls; undefined when nobody asks. */
+  #identify({ head, name, plan }: Call): Identity | undefined {
+    switch (plan.auth) {
+      case 'none':
+        return undefined;
+      case 'key':
+        return this.#keys.identify(head.fields, name, this.#clock.now());
+      default:
+        return unreachable(plan.auth);
+    }
+  }
+
   #refused({ client, name }: Call, error: FnError): void {
     const policy = POLICY_OF[error.code];
     if (policy === undefined) return; // Not refused here: the function itself cannot be called.
@@ -89,4 +136,8 @@ export class Gate implements AsyncDisposable {
   #changed({ key }: Change): void {
     this.#keys.set(key, this.#snapshot.get('key', key));
   }
+}
+
+function passed(head: RequestHead, identity: Identity | undefined): RequestHead {
+  return identity ? { ...head, fields: identity.fields } : head;
 }

@@ -1,11 +1,17 @@
 /** The policies of fn.yaml as the gateway applies them: made once for a revision, read for each request. */
 
+import { AddressSet } from '../../core/addresses.ts';
 import type { FunctionSpec } from '../../core/spec.ts';
 import { type Policies, policiesOf } from '../../core/policies.ts';
+import type { Bytes } from '../../core/units.ts';
+import { type RatePlan, ratePlanOf } from './rate.ts';
 
-/** What is to be checked; never empty. */
+/** What is to be checked. */
 export interface Plan {
-  readonly auth: 'key';
+  readonly allow: AddressSet | undefined;
+  readonly auth: 'none' | 'key';
+  readonly rate: RatePlan | undefined;
+  readonly bodyLimit: Bytes | undefined;
 }
 
 export interface FunctionPlans {
@@ -22,6 +28,12 @@ export function plansOf(spec: FunctionSpec): FunctionPlans {
   return { own: planOf(own), http: http.map(planOf) };
 }
 
-function planOf({ auth }: Policies): Plan | undefined {
-  return auth === 'key' ? { auth } : undefined;
+function planOf({ auth = 'none', allow, rate, bodyLimit }: Policies): Plan | undefined {
+  if (auth === 'none' && !allow && rate === undefined && bodyLimit === undefined) return undefined;
+  return {
+    auth,
+    allow: allow && new AddressSet(allow),
+    rate: rate === undefined ? undefined : ratePlanOf(rate),
+    bodyLimit,
+  };
 }

@@ -118,6 +118,18 @@ describe('what is wrong is said with its line, what is allowed, and the nearest 
       'name: a\ntriggers:\n  - http: { path: /, methods: [GOT] }',
       'fn.yaml:3: triggers[0].http.methods[0]: one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS (found "GOT"); did you mean GET?',
     ],
+    [
+      'name: a\nrate: 100',
+      'fn.yaml:2: rate: requests per s, m, h or d, such as 100/s, or a map with the keys limit, per, burst (found 100)',
+    ],
+    ['name: a\nrate: { limt: 1/s }', 'fn.yaml:2: rate.limt is not a key here; did you mean limit?'],
+    ['name: a\nrate: { per: key }', 'fn.yaml:2: rate.limit: requests per s, m, h or d, such as 100/s (missing)'],
+    ['name: a\nrate: { limit: 1/s, per: ke }', 'fn.yaml:2: rate.per: one of key, address (found "ke"); did you mean'],
+    [
+      'name: a\nallow:\n  - 10.0.0.0/8\n  - 10.0.0.0/40',
+      'fn.yaml:4: allow[1]: an address or a range, such as 10.1.0.0/16 or 2001:db8::/32 (found "10.0.0.0/40")',
+    ],
+    ['name: a\nbodyLimit: 5Gi', 'fn.yaml:2: bodyLimit: a size from 1 to 4Gi, such as 1Mi (found "5Gi")'],
     ['name: a\nauth: kye', 'fn.yaml:2: auth: none or key (found "kye"); did you mean key?'],
     [
       'name: a\ntriggers:\n  - http: { path: /, auht: key }',

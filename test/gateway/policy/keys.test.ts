@@ -3,12 +3,12 @@ import { describe, expect, it } from 'vitest';
 import type { FunctionName } from '../../../core/ids.ts';
 import { newKey } from '../../../core/keys.ts';
 import type { KeyRecord } from '../../../core/records.ts';
-import type { FunctionSpecInput } from '../../../core/spec.ts';
 import { listenUnix } from '../../../core/sockets.ts';
 import { startRedis } from '../../support/redis.ts';
 import { connectRedis, waitForRedis } from '../../../core/redis.ts';
 import { type Platform, startPlatform } from '../support/platform.ts';
 import { exchange } from '../support/wire.ts';
+import { runMirror, statusOf as statusWith } from './mirror.ts';
 
 const CLOSE = 'Connection: close\r\n';
 
@@ -20,18 +20,7 @@ async function addKey(platform: Platform, name: string, more: Partial<KeyRecord>
   return text;
 }
 
-/** A function that replies with the headers it got. */
-async function runMirror(platform: Platform, spec: FunctionSpecInput): Promise<void> {
-  await platform.run(spec, (request, response) => {
-    response.end(JSON.stringify({ url: request.url, headers: request.headers, raw: request.rawHeaders }));
-  });
-}
-
-async function statusOf(url: string, headers: Record<string, string> = {}): Promise<number> {
-  const response = await fetch(url, { headers });
-  await response.arrayBuffer();
-  return response.status;
-}
+const statusOf = (url: string, headers: Record<string, string> = {}): Promise<number> => statusWith(url, { headers });
 
 describe('auth: key', () => {
   it('lets through who sends a key, in either field, and tells the function only its name', async () => {
