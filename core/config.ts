@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { isIPv4 } from 'node:net';
 import { homedir, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
+import { parseRange } from './addresses.ts';
 import { FnError } from './errors.ts';
 import type { NodeId } from './ids.ts';
 
@@ -100,6 +101,12 @@ export const SETTINGS = {
     min: 0,
     max: Number.MAX_SAFE_INTEGER,
     help: 'Largest request body, bytes; more is answered 413',
+  },
+  trustedProxies: {
+    env: 'FN_TRUSTED_PROXIES',
+    kind: 'text',
+    default: '',
+    help: 'Addresses and ranges of the proxies whose X-Forwarded-For, Forwarded or X-Real-IP is believed, comma-separated',
   },
   asyncBodyLimit: {
     env: 'FN_ASYNC_BODY_LIMIT',
@@ -238,6 +245,11 @@ function read(setting: Setting, env: NodeJS.ProcessEnv): string | number {
   return value;
 }
 
+/** The members of a setting that is a list. */
+export function listOf(text: string): string[] {
+  return text.split(/[\s,]+/).filter((one) => one !== '');
+}
+
 export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   const entries = Object.entries(SETTINGS).map(([key, setting]) => [key, read(setting, env)]);
   const values = Object.fromEntries(entries) as Values;
@@ -245,6 +257,10 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   // A unix socket path holds 107 bytes, of which /run/gateway.sock takes 17. Overlay options are separated by : and , .
   if (!/^[\w./@+-]{1,88}$/.test(home)) {
     throw invalid(SETTINGS.home, `must be a path of at most 88 letters, digits, and ./_@+-, not "${home}"`);
+  }
+  const strange = listOf(values.trustedProxies).find((range) => !parseRange(range));
+  if (strange !== undefined) {
+    throw invalid(SETTINGS.trustedProxies, `must be addresses or ranges such as 10.0.0.0/8, not "${strange}"`);
   }
   if (values.dns && !isIPv4(values.dns)) throw invalid(SETTINGS.dns, `must be an IPv4 address, not "${values.dns}"`);
   if (!['auto', 'crun', 'runc'].includes(values.driver)) throw invalid(SETTINGS.driver, 'must be auto, crun or runc');

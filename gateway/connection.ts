@@ -4,11 +4,12 @@
  *  is how it learns that the client has gone. */
 
 import type { Duplex } from 'node:stream';
-import { plainAddress } from '../core/addresses.ts';
+import { type AddressSet, plainAddress } from '../core/addresses.ts';
 import { FnError, toFnError } from '../core/errors.ts';
 import { requestIdFrom } from '../core/ids.ts';
 import type { Millis } from '../core/units.ts';
 import { forwardedFields } from './heads.ts';
+import { type Origin, originOf, type Scheme } from './origin.ts';
 import { BodyScanner } from './http/body.ts';
 import { free } from './http/free.ts';
 import { HEAD_END } from './http/fields.ts';
@@ -45,7 +46,7 @@ export interface ClientSocket extends Duplex {
 export interface Door {
   /** Its clients are the platform's own processes. */
   readonly trusted: boolean;
-  readonly scheme: 'http' | 'https';
+  readonly scheme: Scheme;
   /** Ends a connection so that what came of a reply cannot look whole. */
   cut(socket: ClientSocket): void;
 }
@@ -53,6 +54,8 @@ export interface Door {
 /** What a connection needs of the gateway. */
 export interface ConnectionOwner {
   readonly bodyLimit: number;
+  /** Proxies that are believed about where a request came from. */
+  readonly proxies: AddressSet | undefined;
   readonly patience: ClientPatience;
   /** No new requests: connections close after the reply under way. */
   readonly draining: boolean;
@@ -90,6 +93,11 @@ export class ClientConnection {
   replyFields = '';
   readonly #door: Door;
   readonly #owner: ConnectionOwner;
+  readonly #peer: string;
+  /** Set when the peer is one of our proxies. */
+  readonly #proxies: AddressSet | undefined;
+  /** Where the request under way came from, as our proxies say. */
+  #origin: Origin | undefined;
   /** Fields about the client, and the Host they were made for. */
   #forwarded = '';
   #forwardedHost: string | undefined;
@@ -113,6 +121,8 @@ export class ClientConnection {
     this.#door = door;
     this.#owner = owner;
     this.#since = performance.now();
+    this.#peer = plainAddress(socket.remoteAddress ?? '');
+    if (owner.proxies?.has(this.#peer)) this.#proxies = owner.proxies;
     socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('drain', () => this.#drain());
     socket.on('end', () => this.#gone());
@@ -130,11 +140,16 @@ export class ClientConnection {
 
   /** Where the client is; empty when it came over a unix socket. */
   get address(): string {
-    return plainAddress(this.socket.remoteAddress ?? '');
+    return this.#origin?.address ?? this.#peer;
   }
 
-  /** The fields that tell a function who its client is; made once for a connection and a Host. */
+  /** The fields that tell a function who its client is; made once for a connection and a Host, or for each request of a
+   *  proxy. */
   forwardedFor(host: string): string {
+    if (this.#origin) {
+      const { address, scheme = this.#door.scheme, host: asked = host } = this.#origin;
+      return forwardedFields(address, asked, scheme);
+    }
     if (this.#forwardedHost !== host) {
       this.#forwardedHost = host;
       this.#forwarded = forwardedFields(this.address, host, this.#door.scheme);
@@ -293,7 +308,9 @@ export class ClientConnection {
       this.#unread = buffer.subarray(at);
       return at;
     }
-    const head = parseRequestHead(latin1(buffer, start, end + 2), this.#door.trusted);
+    const proxies = this.#proxies;
+    const head = parseRequestHead(latin1(buffer, start, end + 2), this.#door.trusted, proxies !== undefined);
+    if (proxies) this.#origin = originOf(this.#peer, head.proxyFields, proxies);
     const requestId = head.requestId === undefined ? randomHex(24) : requestIdFrom(head.requestId);
     this.#head = head;
     this.#requestId = requestId;

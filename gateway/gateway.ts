@@ -7,7 +7,8 @@
 
 import type { Redis } from 'ioredis';
 import { type Clock, systemClock } from '../core/clock.ts';
-import type { Config } from '../core/config.ts';
+import { AddressSet } from '../core/addresses.ts';
+import { type Config, listOf } from '../core/config.ts';
 import { toFnError } from '../core/errors.ts';
 import { InvocationWriter } from '../core/invocation-log.ts';
 import type { Log } from '../core/log.ts';
@@ -92,8 +93,10 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     queues,
     metricsText,
   });
+  const proxies = listOf(config.trustedProxies);
   const listener = new Listener({
     bodyLimit: config.bodyLimit,
+    proxies: proxies.length > 0 ? new AddressSet(proxies) : undefined,
     patience: { ...CLIENT_PATIENCE, ...options.patience },
     open: (connection, head, requestId) => dispatcher.open(connection, head, requestId),
     refused: (error) => functions.failed(error),

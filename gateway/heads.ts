@@ -5,6 +5,7 @@ import type { FunctionName } from '../core/ids.ts';
 import type { Millis } from '../core/units.ts';
 import type { ReplyHead } from './http/parse-reply.ts';
 import type { RequestHead } from './http/parse-request.ts';
+import type { Scheme } from './origin.ts';
 import { randomHex } from './http/random-ids.ts';
 
 /** @param target path and query for the function.
@@ -28,8 +29,8 @@ export function functionHead(
   return `${text}${forwarded}x-request-id: ${requestId}\r\nx-fn-deadline: ${deadline}\r\n\r\n`;
 }
 
-/** Who the client is, as the socket says. */
-export function forwardedFields(address: string, host: string, scheme: 'http' | 'https'): string {
+/** Who the client is: as the socket says, or a proxy of ours. Nothing else that came with the request is in it. */
+export function forwardedFields(address: string, host: string, scheme: Scheme): string {
   const node = address === '' ? 'unknown' : address.includes(':') ? `"[${address}]"` : address;
   const from = address === '' ? '' : `x-forwarded-for: ${address}\r\n`;
   const asked = host === '' ? '' : `x-forwarded-host: ${host}\r\n`;

@@ -3,6 +3,7 @@
 import { constants } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
+import type { AddressSet } from '../core/addresses.ts';
 import { sleep } from '../core/clock.ts';
 import type { FnError } from '../core/errors.ts';
 import type { Millis } from '../core/units.ts';
@@ -19,6 +20,7 @@ import type { RequestHead } from './http/parse-request.ts';
 
 export interface ListenerOptions {
   readonly bodyLimit: number;
+  readonly proxies: AddressSet | undefined;
   readonly patience: ClientPatience;
   readonly open: (connection: ClientConnection, head: RequestHead, requestId: string) => Exchange;
   /** A request was refused before anything was found to answer it. */
@@ -92,6 +94,10 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
 
   get bodyLimit(): number {
     return this.#options.bodyLimit;
+  }
+
+  get proxies(): AddressSet | undefined {
+    return this.#options.proxies;
   }
 
   get patience(): ClientPatience {

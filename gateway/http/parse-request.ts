@@ -29,6 +29,8 @@ export interface RequestHead {
   readonly traced: boolean;
   /** The client asks for the invocation's account. */
   readonly account: boolean;
+  /** The lines that only a proxy of ours may send, when one did; they do not pass. */
+  readonly proxyFields: string;
   /** The lines that pass to the function, verbatim, each with its CRLF. */
   readonly fields: string;
 }
@@ -40,8 +42,9 @@ export function refuse(detail: string): FnError {
 }
 
 /** @param text the head as latin1, up to and including the CRLF of its last line, without the empty line.
- *  @param trusted it came over the internal socket, from the platform's own job consumer. */
-export function parseRequestHead(text: string, trusted: boolean): RequestHead {
+ *  @param trusted it came over the internal socket, from the platform's own job consumer.
+ *  @param proxied it came from a proxy that is ours. */
+export function parseRequestHead(text: string, trusted: boolean, proxied = false): RequestHead {
   // request-line = method SP request-target SP HTTP-version CRLF
   let at = 0;
   let code = text.charCodeAt(0);
@@ -70,6 +73,7 @@ export function parseRequestHead(text: string, trusted: boolean): RequestHead {
   let traces = 0;
   let traced = false;
   let account = false;
+  let proxyFields = '';
   for (let line = 0; line < lines.count; line++) {
     const kind = kindOf(text, line);
     if (kind === '') continue;
@@ -118,6 +122,10 @@ export function parseRequestHead(text: string, trusted: boolean): RequestHead {
         break;
       case 'account':
         account = lines.value(text, line) === '1';
+        lines.dropped[line] = 1;
+        break;
+      case 'proxy':
+        if (proxied) proxyFields += text.substring(lines.start[line]!, lines.start[line + 1]);
         lines.dropped[line] = 1;
         break;
       case 'job':
@@ -178,6 +186,7 @@ export function parseRequestHead(text: string, trusted: boolean): RequestHead {
     requestId,
     traced,
     account,
+    proxyFields,
     fields: hostField + lines.kept(text),
   };
 }
@@ -219,7 +228,7 @@ function kindOf(text: string, line: number): string {
     case 101: // e
       return length === 6 && lines.is(text, line, 'expect') ? 'expect' : '';
     case 102: // f
-      return length === 9 && lines.is(text, line, 'forwarded') ? 'own' : '';
+      return length === 9 && lines.is(text, line, 'forwarded') ? 'proxy' : '';
     case 104: // h
       if (length === 4 && lines.is(text, line, 'host')) return 'host';
       return length === 14 && lines.is(text, line, 'http2-settings') ? 'own' : '';
@@ -239,8 +248,8 @@ function kindOf(text: string, line: number): string {
       if (length === 12 && lines.is(text, line, 'x-fn-account')) return 'account';
       if (lines.hasPrefix(text, line, 'x-fn-'))
         return JOB_FIELDS.some((name) => lines.is(text, line, name)) ? 'job' : 'own';
-      if (lines.hasPrefix(text, line, 'x-forwarded-')) return 'own';
-      return length === 9 && lines.is(text, line, 'x-real-ip') ? 'own' : '';
+      if (lines.hasPrefix(text, line, 'x-forwarded-')) return 'proxy';
+      return length === 9 && lines.is(text, line, 'x-real-ip') ? 'proxy' : '';
     default:
       return '';
   }

@@ -22,6 +22,7 @@ test.each([
   ['FN_HOME', `/${'x'.repeat(90)}`],
   ['FN_HOME', '/srv/a:b'],
   ['FN_DNS', 'example.com'],
+  ['FN_TRUSTED_PROXIES', '10.0.0.0/8, proxy.example.com'],
 ])('%s=%s is refused with the name of the setting and what it is for', (key, value) => {
   const error = thrownBy(() => loadConfig({ [key]: value }));
   expect(error.code).toBe('usage.invalid');
