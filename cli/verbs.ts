@@ -30,6 +30,11 @@ export const VERBS: Readonly<Record<string, Entry>> = {
     summary: 'List the latest calls and what they used',
     load: () => import('./verbs/invocations.ts'),
   },
+  alias: {
+    group: 'functions',
+    summary: 'Name revisions and divide traffic among them',
+    load: () => import('./verbs/alias.ts'),
+  },
   rm: { group: 'functions', summary: 'Remove functions', load: () => import('./verbs/rm.ts') },
   key: {
     group: 'functions',

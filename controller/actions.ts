@@ -3,6 +3,7 @@
 
 import type { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { aliasShares } from '../core/aliases.ts';
 import type { Config } from '../core/config.ts';
 import { FnError, fromProblem, type Problem, unreachable } from '../core/errors.ts';
 import type { FunctionName, InstanceId, NodeId, RevisionId } from '../core/ids.ts';
@@ -86,9 +87,12 @@ export class Actions implements AsyncDisposable {
       case 'forget':
         await store.delete('instance', action.instance);
         return;
-      case 'forget-revision':
+      case 'forget-revision': {
+        const fn = (await store.get('function', name))?.value;
+        if (fn && aliasShares(fn).some(({ revision }) => revision === action.revision)) return;
         await store.delete('revision', action.revision);
         return;
+      }
       case 'finish-deletion':
         await finishDeletion(this.#deps, name);
         return;

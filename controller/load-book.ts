@@ -1,8 +1,8 @@
-/** What all gateways report, kept as one LoadWindow per function. A gateway writes its whole report into one hash field
+/** What all gateways report, kept as one LoadWindow per revision. A gateway writes its whole report into one hash field
  *  about once a second; the controller reads the hash as often and takes each report once. */
 
 import type { LoadReport } from '../core/records.ts';
-import type { FunctionName } from '../core/ids.ts';
+import { type FunctionName, functionOf, type RevisionId } from '../core/ids.ts';
 import type { Millis } from '../core/units.ts';
 import { type Load, STABLE_WINDOW } from './autoscale.ts';
 import { LoadWindow } from './load-window.ts';
@@ -26,7 +26,7 @@ interface Entry {
 
 export class LoadBook {
   readonly #sources = new Map<string, Source>();
-  readonly #functions = new Map<string, Entry>();
+  readonly #revisions = new Map<string, Entry>();
 
   /** Takes the reports that are new and returns the functions that have load.
    *  @param now monotonic, as everywhere in this class. */
@@ -35,9 +35,9 @@ export class LoadBook {
     for (const report of reports) {
       if (this.#sources.get(report.gateway)?.at === report.at) continue;
       this.#sources.set(report.gateway, { at: report.at, seenAt: now });
-      for (const [name, load] of Object.entries(report.functions)) {
-        const held = sums.get(name);
-        sums.set(name, {
+      for (const [id, load] of Object.entries(report.revisions)) {
+        const held = sums.get(id);
+        sums.set(id, {
           average: (held?.average ?? 0) + (load.average ?? load.inFlight + load.waiting),
           peak: (held?.peak ?? 0) + load.peak,
           arrivals: (held?.arrivals ?? 0) + load.arrivals,
@@ -48,19 +48,19 @@ export class LoadBook {
 
     const active = new Set<FunctionName>();
     if (!this.reporting(now)) return active;
-    for (const [name, { idleMs, ...sample }] of sums) {
-      let entry = this.#functions.get(name);
-      if (!entry) this.#functions.set(name, (entry = { window: new LoadWindow(), lastLoadAt: -Infinity }));
+    for (const [id, { idleMs, ...sample }] of sums) {
+      let entry = this.#revisions.get(id);
+      if (!entry) this.#revisions.set(id, (entry = { window: new LoadWindow(), lastLoadAt: -Infinity }));
       entry.window.add(now, sample);
       const lastLoadAt = sample.arrivals > 0 || sample.peak > 0 ? now : now - idleMs;
       entry.lastLoadAt = Math.max(entry.lastLoadAt, lastLoadAt);
-      if (lastLoadAt === now) active.add(name as FunctionName);
+      if (lastLoadAt === now) active.add(functionOf(id));
     }
-    for (const [name, entry] of this.#functions) {
-      if (sums.has(name)) continue;
+    for (const [id, entry] of this.#revisions) {
+      if (sums.has(id)) continue;
       entry.window.add(now, { average: 0, peak: 0, arrivals: 0 });
       // Idleness is then told by the instances; a window of zeros says nothing.
-      if (now - entry.lastLoadAt > 2 * STABLE_WINDOW) this.#functions.delete(name);
+      if (now - entry.lastLoadAt > 2 * STABLE_WINDOW) this.#revisions.delete(id);
     }
     return active;
   }
@@ -76,17 +76,20 @@ export class LoadBook {
     return dead;
   }
 
-  /** @param idle scale.idle of the function; @param readySince how long ago its newest instance became ready. */
-  read(name: FunctionName, now: Millis, idle: Millis, readySince: Millis): Omit<Load, 'backlog'> {
-    const entry = this.#functions.get(name);
-    const window = entry?.window.read(now, Math.min(idle, STABLE_WINDOW));
-    return {
-      reporting: this.reporting(now),
-      stable: window?.stable ?? 0,
-      panic: window?.panic ?? 0,
-      peak: window?.peak ?? 0,
-      arrivals: window?.arrivals ?? 0,
-      idleFor: Math.min(readySince, entry ? now - entry.lastLoadAt : Infinity),
-    };
+  /** The load of these revisions together.
+   *  @param idle scale.idle of the function; @param readySince how long ago their newest instance became ready. */
+  read(revisions: Iterable<RevisionId>, now: Millis, idle: Millis, readySince: Millis): Omit<Load, 'backlog'> {
+    const load = { stable: 0, panic: 0, peak: 0, arrivals: 0, idleFor: readySince };
+    for (const id of revisions) {
+      const entry = this.#revisions.get(id);
+      if (!entry) continue;
+      const { stable, panic, peak, arrivals } = entry.window.read(now, Math.min(idle, STABLE_WINDOW));
+      load.stable += stable;
+      load.panic += panic;
+      load.peak += peak;
+      load.arrivals += arrivals;
+      load.idleFor = Math.min(load.idleFor, now - entry.lastLoadAt);
+    }
+    return { reporting: this.reporting(now), ...load };
   }
 }

@@ -1,6 +1,7 @@
 /** What to do about one function: desired state and observed state in, actions out. Pure, and callable again at any time:
  *  when the world already is as it should be, there is nothing to do. Every action is safe to repeat. */
 
+import { aliasShares } from '../core/aliases.ts';
 import { type ErrorCode, FnError, type Problem, unreachable } from '../core/errors.ts';
 import type { InstanceId, NodeId, RevisionId } from '../core/ids.ts';
 import type { EndReason, FunctionRecord, InstanceRecord, RevisionRecord } from '../core/records.ts';
@@ -28,6 +29,8 @@ export interface PlanInput {
   readonly lostNodes: ReadonlySet<NodeId>;
   /** From the autoscaler, for all revisions with traffic together. */
   readonly desired: number;
+  /** The same for each revision that has only aliases. */
+  readonly aliased: ReadonlyMap<RevisionId, number>;
   /** Why the worker refused to start the candidate, when it did. */
   readonly startFailure?: Problem;
   readonly startTimeout: Millis;
@@ -78,6 +81,13 @@ export function planFunction(input: PlanInput): Action[] {
   }
 
   const wanted = new Set(traffic.map(({ revision }) => revision));
+  for (const { revision } of aliasShares(fn)) {
+    if (wanted.has(revision)) continue;
+    wanted.add(revision);
+    const own = alive.filter((one) => one.revision === revision);
+    // Not known yet: it has just lost its traffic, and keeps what it has until the next look.
+    actions.push(...scale(revision, input.aliased.get(revision) ?? own.length, own, input));
+  }
   if (fn.candidate && !failed) wanted.add(fn.candidate.revision);
   actions.push(
     ...drain(

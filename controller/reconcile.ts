@@ -7,8 +7,9 @@
 import { type Job, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { sleep } from '../core/clock.ts';
+import { aliasedOnly } from '../core/aliases.ts';
 import { toFnError } from '../core/errors.ts';
-import type { FunctionName } from '../core/ids.ts';
+import type { FunctionName, RevisionId } from '../core/ids.ts';
 import {
   asyncQueue,
   LOAD_HASH,
@@ -199,6 +200,7 @@ export class Reconciler implements AsyncDisposable {
       nodes: nodeIds,
       lostNodes: this.#leases.lost(now, performance.now()),
       desired: decision?.desired ?? 0,
+      aliased: fn ? this.#decideAliased(fn, instances) : new Map(),
       ...(startFailure && { startFailure }),
       startTimeout: config.startTimeout,
       now,
@@ -227,8 +229,11 @@ export class Reconciler implements AsyncDisposable {
     // An instance that ended may have been the newest: what it leaves behind is replaced until the idle time is over.
     const readyAt = Math.max(...instances.flatMap((one) => (revisions.has(one.revision) ? (one.readyAt ?? []) : [])));
     const now = performance.now();
+    // What a revision that has just lost its traffic was busy with will keep its successor busy.
+    const aliased = aliasedOnly(fn);
+    const counted = this.view.revisions(fn.name).flatMap(({ id }) => (aliased.has(id) ? [] : [id]));
     const load = {
-      ...this.#book.read(fn.name, now, spec.scale.idle, Date.now() - readyAt),
+      ...this.#book.read(counted, now, spec.scale.idle, Date.now() - readyAt),
       backlog: await this.#backlog(fn.name, spec),
     };
     const ready = alive.filter((one) => one.state === 'ready').length;
@@ -237,6 +242,24 @@ export class Reconciler implements AsyncDisposable {
     if (decision.panic) memory.panic = decision.panic;
     else delete memory.panic;
     return decision;
+  }
+
+  /** For revisions that only aliases point at: they start when somebody calls, and go when nobody does. */
+  #decideAliased(fn: FunctionRecord, instances: readonly InstanceRecord[]): Map<RevisionId, number> {
+    const now = performance.now();
+    return new Map(
+      [...aliasedOnly(fn)].map((id) => {
+        const own = instances.filter((one) => one.revision === id);
+        const alive = own.filter((one) => one.state === 'starting' || one.state === 'ready');
+        const spec = this.view.revision(id)?.spec;
+        if (!spec || alive.length === 0) return [id, 0];
+        const onDemand = { concurrency: spec.concurrency, scale: { ...spec.scale, min: 0 } };
+        const readyAt = Math.max(...own.flatMap((one) => one.readyAt ?? []));
+        const load = { ...this.#book.read([id], now, spec.scale.idle, Date.now() - readyAt), backlog: 0 };
+        const ready = alive.filter((one) => one.state === 'ready').length;
+        return [id, autoscale(onDemand, load, { ready, alive: alive.length }, now).desired];
+      }),
+    );
   }
 
   /** Jobs that wait or run, of each queue as many as its consumer takes at once. */
@@ -311,6 +334,8 @@ function lookAgainIn(
 ): Millis {
   const alive = instances.filter((one) => one.state === 'starting' || one.state === 'ready').length;
   if (fn.candidate || actions.length > 0) return 0; // The next tick.
+  const aliased = aliasedOnly(fn);
+  if (instances.some((one) => !one.end && aliased.has(one.revision))) return 0;
   if (!decision) return Infinity;
   const unsettled = decision.rule === 'no-reports' ? instances.length > 0 : alive !== decision.desired;
   if (unsettled) return 0;

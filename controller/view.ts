@@ -1,7 +1,7 @@
 /** The store as the controller sees it: a snapshot with an index by function, so that looking at one function costs the
  *  same however many there are. */
 
-import type { FunctionName, InstanceId, NodeId, RevisionId } from '../core/ids.ts';
+import { type FunctionName, functionOf, type InstanceId, type NodeId, type RevisionId } from '../core/ids.ts';
 import type { FunctionRecord, InstanceRecord, Kind, NodeRecord, RevisionRecord } from '../core/records.ts';
 import { Snapshot } from '../core/store/snapshot.ts';
 import type { Change, Store } from '../core/store/store.ts';
@@ -101,7 +101,6 @@ class Index<Id extends string> {
   }
 }
 
-/** Instances and revisions are called `<function>-<something without a dash>`. */
 function ownerOf(kind: Kind, key: string): FunctionName {
-  return (kind === 'function' ? key : key.slice(0, key.lastIndexOf('-'))) as FunctionName;
+  return kind === 'function' ? (key as FunctionName) : functionOf(key);
 }

@@ -20,6 +20,12 @@ export const ERRORS = {
     'The function takes no calls from this address',
     'Call from an address in allow of its fn.yaml; behind a proxy, see FN_TRUSTED_PROXIES.',
   ),
+  'alias.not_found': kind(
+    404,
+    'user',
+    'The function has no such alias',
+    'See "fn alias ls"; a revision can be called by its number while it has traffic or an alias.',
+  ),
   'auth.required': kind(401, 'user', 'A valid token is required', 'Send the bearer token from context.json.'),
   'body.too_large': kind(
     413,

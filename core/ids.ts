@@ -35,6 +35,11 @@ export function revisionId(name: FunctionName, number: number): RevisionId {
   return `${name}-${String(number).padStart(5, '0')}` as RevisionId;
 }
 
+/** Revisions and instances are called `<function>-<something without a dash>`. */
+export function functionOf(id: string): FunctionName {
+  return id.slice(0, id.lastIndexOf('-')) as FunctionName;
+}
+
 export function newSandboxId(): SandboxId {
   return randomBytes(4).toString('hex') as SandboxId;
 }

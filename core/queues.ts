@@ -58,6 +58,8 @@ export interface AsyncJob {
   readonly method: string;
   /** Path and query after /async/<name>, at least "/". */
   readonly path: string;
+  /** An alias or a revision's number. */
+  readonly qualifier?: string;
   readonly headers: Readonly<Record<string, string>>;
   /** Text, or base64 when `base64`. */
   readonly body?: string;

@@ -7,11 +7,27 @@ import type { Digest, FunctionName, InstanceId, NodeId, RevisionId } from './ids
 import type { FunctionSpec } from './spec.ts';
 import type { Bytes, Millis } from './units.ts';
 
+/** A revision and its part of the requests. */
+export interface Share {
+  readonly revision: RevisionId;
+  /** Per cent; those of one list sum to 100. */
+  readonly weight: number;
+}
+
+/** A name beside the function's own (core/aliases.ts). */
+export interface Alias {
+  readonly targets: readonly Share[];
+  /** Requests with the same value of this go to the same revision: STICKY_PATTERN. */
+  readonly sticky?: string;
+}
+
 /** Desired state of one function. Key: the name. */
 export interface FunctionRecord {
   readonly name: FunctionName;
-  /** Where requests go: the revisions and their share (weights sum to 100). Empty until a first revision is ready. */
-  readonly traffic: readonly { readonly revision: RevisionId; readonly weight: number }[];
+  /** Where requests go. Empty until a first revision is ready. */
+  readonly traffic: readonly Share[];
+  /** By name. The revisions they point at are kept. */
+  readonly aliases?: Readonly<Record<string, Alias>>;
   /** A revision that must prove itself: it gets traffic once one instance of it is ready. */
   readonly candidate?: { readonly revision: RevisionId; readonly since: Millis };
   /** The last candidate that did not: why it never got traffic. */
@@ -96,11 +112,11 @@ export interface DecisionRecord {
   readonly actions: readonly string[];
 }
 
-/** What one gateway knows of a function's load. Volatile: kept in a hash with the gateway's heartbeat, not in the store. */
+/** What one gateway knows of the load of functions, by revision: who has which traffic is for the controller to say. Volatile: kept in a hash with the gateway's heartbeat, not in the store. */
 export interface LoadReport {
   readonly gateway: string;
   readonly at: Millis;
-  readonly functions: Readonly<
+  readonly revisions: Readonly<
     Record<
       string,
       {

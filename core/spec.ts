@@ -3,6 +3,7 @@
  *  but `name` has a default. Unknown keys are errors; core/spec-file.ts turns them into messages with line numbers. */
 
 import { z } from 'zod';
+import { STICKY_ALLOWED, STICKY_PATTERN } from './aliases.ts';
 import { EGRESS_LIST_LIMIT, EGRESS_POLICIES, parseDestination } from './egress.ts';
 import { FUNCTION_NAME_PATTERN, type FunctionName } from './ids.ts';
 import { policyShape, undecidedPolicies } from './policies.ts';
@@ -107,6 +108,9 @@ export const specSchema = z
       .refine((scale) => scale.min <= scale.max, { message: 'scale.min must not exceed scale.max', path: ['min'] })
       .prefault({})
       .describe('How many instances'),
+    sticky: text(STICKY_PATTERN, STICKY_ALLOWED)
+      .optional()
+      .describe('While traffic is divided, requests with the same value of it go to the same revision'),
     env: z
       .record(
         text(/^[A-Za-z_][A-Za-z0-9_]*$/, 'a variable name'),

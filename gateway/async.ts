@@ -3,6 +3,7 @@
 
 import type { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { splitCallee } from '../core/aliases.ts';
 import type { Config } from '../core/config.ts';
 import { FnError } from '../core/errors.ts';
 import { type FunctionName, newInvocationId } from '../core/ids.ts';
@@ -70,14 +71,16 @@ export class AsyncQueues implements AsyncDisposable {
 /** Headers that mean nothing to a call made later by someone else. */
 const NOT_KEPT: ReadonlySet<string> = new Set(['host', 'expect', 'accept-encoding', 'idempotency-key']);
 
-/** @param rest path and query after /async/<name>, at least "/". */
+/** @param callee a function's name, or with an alias or a revision's number.
+ *  @param rest path and query after it, at least "/". */
 export async function submit(
   queues: AsyncQueues,
   config: Pick<Config, 'resultTtl'>,
-  name: FunctionName,
+  callee: string,
   rest: string,
   request: PageRequest,
 ): Promise<PlainReply> {
+  const { name, qualifier } = splitCallee(callee);
   const headers = Object.fromEntries(
     Object.entries(fieldRecord(request.head.fields)).filter(([field]) => !NOT_KEPT.has(field)),
   );
@@ -86,6 +89,7 @@ export async function submit(
   const job: AsyncJob = {
     method: request.method,
     path: rest,
+    ...(qualifier !== undefined && { qualifier }),
     headers: { ...headers, 'x-request-id': request.requestId },
     ...(request.body.length > 0 && { body: isText ? text : request.body.toString('base64') }),
     ...(request.body.length > 0 && !isText && { base64: true }),

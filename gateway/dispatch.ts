@@ -1,8 +1,8 @@
 /** From a request's head to what answers it. The order of precedence is in routes.ts. */
 
+import { splitCallee } from '../core/aliases.ts';
 import type { Config } from '../core/config.ts';
 import { type ErrorCode, FnError } from '../core/errors.ts';
-import type { FunctionName } from '../core/ids.ts';
 import { type AsyncQueues, submit } from './async.ts';
 import type { ClientConnection, Exchange } from './connection.ts';
 import { jsonReply, type PlainReply } from './http/write.ts';
@@ -28,8 +28,8 @@ interface FoundPage {
   /** Bytes of body. */
   readonly limit: number;
   readonly handler: PageHandler;
-  /** The function that it is about to call. */
-  readonly name?: FunctionName;
+  /** What it is about to call. */
+  readonly callee?: string;
 }
 
 const FUNCTION = '/function/';
@@ -61,47 +61,48 @@ export class Dispatcher {
     const { routes, invocations, gate } = this.#options;
     if (method === 'TRACE' || method === 'CONNECT') throw refuseMethod(method, []);
     const { trusted } = client;
-    const invoke = (name: FunctionName, rest: string, plan: Plan | undefined): Exchange => {
-      if (plan === undefined || trusted) {
-        return new Invocation(invocations, client, head, requestId, invocations.groupFor(name), rest);
-      }
+    const invoke = (callee: string, rest: string, plan: Plan | undefined): Exchange => {
+      if (plan === undefined || trusted) return new Invocation(invocations, client, head, requestId, callee, rest);
       const open = (passed: RequestHead): Exchange =>
-        new Invocation(invocations, client, passed, requestId, invocations.groupFor(name), rest);
-      return gate.admit({ client, head, requestId, name, plan, open });
+        new Invocation(invocations, client, passed, requestId, callee, rest);
+      return gate.admit({ client, head, requestId, name: splitCallee(callee).name, plan, open });
     };
 
-    const hostFunction = this.#functionOfHost(head.host);
-    if (hostFunction !== undefined) return invoke(hostFunction, target, routes.get(hostFunction)?.plans.own);
+    const ofName = this.#calleeOfHost(head.host);
+    if (ofName !== undefined) return invoke(ofName, target, routes.get(ofName)?.plans.own);
     const ofHost = served(routes.matchHost(head.host, method, target), method);
     if (ofHost) return invoke(ofHost.route.name, target, ofHost.plan);
     if (target.startsWith(FUNCTION)) {
       const end = endOfName(target, FUNCTION.length);
-      const name = target.substring(FUNCTION.length, end) as FunctionName;
-      return invoke(name, restOf(target, end), routes.get(name)?.plans.own);
+      const callee = target.substring(FUNCTION.length, end);
+      return invoke(callee, restOf(target, end), routes.get(callee)?.plans.own);
     }
     const path = pathOf(target);
     const page = this.#page(client, method, path, target);
     if (page) {
       const failed = (error: FnError): void => invocations.failed(error);
       const open = (passed: RequestHead): Page => new Page(client, passed, requestId, page.limit, page.handler, failed);
-      const { name } = page;
-      const plan = name === undefined || trusted ? undefined : routes.get(name)?.plans.own;
-      if (name === undefined || plan === undefined) return open(head);
-      return gate.admit({ client, head, requestId, name, plan, open });
+      const { callee } = page;
+      const plan = callee === undefined || trusted ? undefined : routes.get(callee)?.plans.own;
+      if (callee === undefined || plan === undefined) return open(head);
+      return gate.admit({ client, head, requestId, name: splitCallee(callee).name, plan, open });
     }
     const match = served(routes.match(method, path), method);
     if (match) return invoke(match.route.name, target, match.plan);
     throw new FnError('route.not_found', `there is no route for ${path.slice(0, 200)}`);
   }
 
-  /** The function a Host names, whether or not it exists: its host serves nothing else. */
-  #functionOfHost(host: string): FunctionName | undefined {
+  /** The callee a Host names, whether or not there is one: `hello.<domain>` or `live.hello.<domain>`. Its host serves
+   *  nothing else. */
+  #calleeOfHost(host: string): string | undefined {
     const suffix = this.#hostSuffix;
     if (suffix === '' || host.length <= suffix.length) return undefined;
     const colon = host.indexOf(':');
     const end = (colon < 0 ? host.length : colon) - suffix.length;
     if (end < 1 || host.substring(end, end + suffix.length).toLowerCase() !== suffix) return undefined;
-    return host.substring(0, end).toLowerCase() as FunctionName;
+    const label = host.substring(0, end).toLowerCase();
+    const dot = label.indexOf('.');
+    return dot < 0 ? label : `${label.slice(dot + 1)}@${label.slice(0, dot)}`;
   }
 
   #page(client: ClientConnection, method: string, path: string, target: string): FoundPage | undefined {
@@ -109,11 +110,15 @@ export class Dispatcher {
     if (path.startsWith(ASYNC)) {
       if (method !== 'POST') throw refuseMethod(method, ['POST']);
       const end = endOfName(target, ASYNC.length);
-      const name = target.substring(ASYNC.length, end) as FunctionName;
-      invocations.groupFor(name); // Throws unless there is such a function, ready to be called.
+      const callee = target.substring(ASYNC.length, end);
+      invocations.groupFor(callee, ''); // Throws unless there is such a function, ready to be called.
       if (!queues) throw new FnError('redis.unavailable', 'this gateway has no Redis');
       const rest = restOf(target, end);
-      return { name, limit: config.asyncBodyLimit, handler: (request) => submit(queues, config, name, rest, request) };
+      return {
+        callee,
+        limit: config.asyncBodyLimit,
+        handler: (request) => submit(queues, config, callee, rest, request),
+      };
     }
     const read = (handler: PageHandler): FoundPage => {
       if (method !== 'GET' && method !== 'HEAD') throw refuseMethod(method, ['GET', 'HEAD']);
@@ -139,7 +144,7 @@ export class Dispatcher {
 
   /** Where requests for a function go, for who has just changed it. */
   #revisionsOf(name: string): string[] {
-    return (this.#options.routes.get(name as FunctionName)?.targets ?? []).map(({ revision }) => revision.id);
+    return (this.#options.routes.get(name)?.targets ?? []).map(({ revision }) => revision.id);
   }
 }
 

@@ -139,7 +139,7 @@ export class Fleet {
     const { slots, loads, revision, clock, log } = this.#options;
     try {
       const record = await revision(info.revision);
-      if (record) slots.add(info, slots.group(record, loads.of(info.function, clock.monotonic())));
+      if (record) slots.add(info, slots.group(record, loads.of(info.revision, clock.monotonic())));
       else log.warn({ instance: info.id, revision: info.revision }, 'instance of an unknown revision');
     } catch (error) {
       log.warn({ instance: info.id, err: toFnError(error) }, 'instance not admitted');

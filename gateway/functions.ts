@@ -3,6 +3,7 @@
 
 import type { Clock } from '../core/clock.ts';
 import type { Config } from '../core/config.ts';
+import { splitCallee } from '../core/aliases.ts';
 import { FnError, toFnError } from '../core/errors.ts';
 import type { FunctionName, RevisionId } from '../core/ids.ts';
 import type { InvocationWriter } from '../core/invocation-log.ts';
@@ -16,8 +17,9 @@ import { Fleet } from './fleet.ts';
 import type { InvocationOwner } from './invocation.ts';
 import type { Ledger } from './ledger.ts';
 import { LoadTable } from './load.ts';
-import { RouteTable } from './routes.ts';
+import { type FunctionRoute, RouteTable, type TrafficTarget } from './routes.ts';
 import { type Group, type Instance, Slots } from './slots.ts';
+import { keyOf, stickTo } from './sticky.ts';
 import type { Tally } from './tally.ts';
 
 export interface FunctionsOptions {
@@ -83,13 +85,12 @@ export class Functions implements InvocationOwner, AsyncDisposable {
     return functions;
   }
 
-  groupFor(name: FunctionName): Group {
-    const route = this.routes.get(name);
-    if (!route) throw new FnError('function.not_found', `there is no function ${name.slice(0, 60)}`);
-    const { targets } = route;
-    const target = targets.length === 1 ? targets[0] : nextWeighted(targets);
-    if (!target) throw new FnError('function.not_ready', `${name} has no ready revision`, { retryAfterS: 1 });
-    return this.#slots.group(target.revision, this.#loads.of(name, this.#options.clock.monotonic()));
+  groupFor(callee: string, fields: string): Group {
+    const route = this.routes.get(callee);
+    if (!route) throw notFound(callee, this.routes);
+    const target = targetFor(route, fields);
+    if (!target) throw new FnError('function.not_ready', `${callee} has no ready revision`, { retryAfterS: 1 });
+    return this.#slots.group(target.revision, this.#loads.of(target.revision.id, this.#options.clock.monotonic()));
   }
 
   kill(instance: Instance, reason: 'timeout' | 'used', invocation: string): Promise<void> {
@@ -154,13 +155,12 @@ export class Functions implements InvocationOwner, AsyncDisposable {
     setImmediate(() => this.#tidy()); // Once for all changes that came together.
   }
 
-  /** Moves those who wait at revisions without traffic, and forgets what no longer exists. */
+  /** Moves those who wait at revisions that nothing leads to any more, and forgets what no longer exists. */
   #tidy(): void {
     this.#tidying = false;
-    const inTraffic = new Set<RevisionId>();
-    for (const route of this.routes.values()) for (const target of route.targets) inTraffic.add(target.revision.id);
-    this.#slots.prune((revision) => inTraffic.has(revision));
-    this.#loads.prune((name) => this.routes.get(name) !== undefined);
+    const reachable = this.routes.reachable();
+    this.#slots.prune((revision) => reachable.has(revision));
+    this.#loads.prune((revision) => reachable.has(revision));
     for (const name of this.#options.ledger.names()) {
       if (!this.routes.get(name)) {
         this.#options.ledger.forget(name);
@@ -168,4 +168,21 @@ export class Functions implements InvocationOwner, AsyncDisposable {
       }
     }
   }
+}
+
+function targetFor({ targets, sticky }: FunctionRoute, fields: string): TrafficTarget | undefined {
+  if (targets.length === 1) return targets[0];
+  const key = sticky && keyOf(fields, sticky);
+  return key === undefined ? nextWeighted(targets) : stickTo(targets, key);
+}
+
+function notFound(callee: string, routes: RouteTable): FnError {
+  const { name, qualifier } = splitCallee(callee.slice(0, 100));
+  if (qualifier !== undefined && routes.get(name)) {
+    return new FnError(
+      'alias.not_found',
+      `${name} has no alias, nor a revision with traffic, that is called ${qualifier}`,
+    );
+  }
+  return new FnError('function.not_found', `there is no function ${name.slice(0, 60)}`);
 }

@@ -8,7 +8,6 @@
  *  - the client goes: the instance is told by a half-close, and its slot stays taken until it lets go. */
 
 import { type ErrorCode, FnError } from '../core/errors.ts';
-import type { FunctionName } from '../core/ids.ts';
 import type { RevisionRecord } from '../core/records.ts';
 import type { Millis } from '../core/units.ts';
 import { BLOCKED_BY_FUNCTION, type ClientConnection, type Exchange } from './connection.ts';
@@ -26,8 +25,10 @@ import type { ReplySink, Upstream } from './upstream.ts';
 
 /** What an invocation needs of the gateway. */
 export interface InvocationOwner {
-  /** Where requests for the function go now; throws FnError when there is nowhere. */
-  groupFor(name: FunctionName): Group;
+  /** Where a request goes now; throws FnError when there is nowhere.
+   *  @param callee a function's name, or with an alias or a revision's number: core/aliases.ts.
+   *  @param fields the lines of the request's head. */
+  groupFor(callee: string, fields: string): Group;
   /** Ends the instance; resolves when it is gone or the worker did not say so in time. */
   kill(instance: Instance, reason: 'timeout' | 'used', invocation: string): Promise<void>;
   /** Takes the instance out of rotation while the worker looks at it. */
@@ -47,6 +48,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   readonly #owner: InvocationOwner;
   readonly #client: ClientConnection;
   readonly #head: RequestHead;
+  readonly #callee: string;
   readonly #target: string;
   readonly #requestId: string;
   readonly #toFunction = new Outbox();
@@ -75,7 +77,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     client: ClientConnection,
     head: RequestHead,
     requestId: string,
-    group: Group,
+    callee: string,
     target: string,
   ) {
     this.#owner = owner;
@@ -84,10 +86,11 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#requestId = requestId;
     this.#target = target;
     this.#bodyDone = !client.bodyIncomplete;
-    this.#group = group;
+    this.#callee = callee;
+    this.#group = owner.groupFor(callee, head.fields);
     this.#arrivedAt = performance.now();
     this.#tally = new Tally(this.#arrivedAt, requestId, head.method);
-    group.load.arrived(this.#arrivedAt);
+    this.#group.load.arrived(this.#arrivedAt);
   }
 
   // From the client.
@@ -189,7 +192,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
 
   moved(): void {
     try {
-      this.#group = this.#owner.groupFor(this.#group.revision.function);
+      this.#group = this.#owner.groupFor(this.#callee, this.#head.fields);
     } catch (error) {
       this.#fail(error as FnError);
       return;

@@ -1,12 +1,11 @@
-/** What this gateway knows of each function's load, told to the controller once a second in the background. Counting costs
- *  a request a few additions; only functions with instances or requests are reported. */
+/** What this gateway knows of each revision's load, told to the controller once a second in the background. Counting costs
+ *  a request a few additions; only revisions with instances or requests are reported. */
 
-import type { FunctionName } from '../core/ids.ts';
+import type { RevisionId } from '../core/ids.ts';
 import type { LoadReport } from '../core/records.ts';
 import type { Millis } from '../core/units.ts';
 
-export class FunctionLoad {
-  readonly name: FunctionName;
+export class RevisionLoad {
   inFlight = 0;
   waiting = 0;
   instances = 0;
@@ -14,8 +13,7 @@ export class FunctionLoad {
   arrivals = 0;
   lastActive: Millis;
 
-  constructor(name: FunctionName, now: Millis) {
-    this.name = name;
+  constructor(now: Millis) {
     this.lastActive = now;
   }
 
@@ -41,42 +39,42 @@ export class FunctionLoad {
 }
 
 export class LoadTable {
-  readonly #functions = new Map<FunctionName, FunctionLoad>();
+  readonly #revisions = new Map<RevisionId, RevisionLoad>();
 
-  of(name: FunctionName, now: Millis): FunctionLoad {
-    let load = this.#functions.get(name);
-    if (!load) this.#functions.set(name, (load = new FunctionLoad(name, now)));
+  of(id: RevisionId, now: Millis): RevisionLoad {
+    let load = this.#revisions.get(id);
+    if (!load) this.#revisions.set(id, (load = new RevisionLoad(now)));
     return load;
   }
 
   totals(): { inFlight: number; waiting: number } {
     let inFlight = 0;
     let waiting = 0;
-    for (const load of this.#functions.values()) {
+    for (const load of this.#revisions.values()) {
       inFlight += load.inFlight;
       waiting += load.waiting;
     }
     return { inFlight, waiting };
   }
 
-  /** The report since the last one. Functions without instances, requests or arrivals are forgotten. */
+  /** The report since the last one. Those without instances, requests or arrivals are left out. */
   report(gateway: string, wallNow: Millis, now: Millis): LoadReport {
-    const functions: Record<string, LoadReport['functions'][string]> = {};
-    for (const [name, load] of this.#functions) {
+    const revisions: Record<string, LoadReport['revisions'][string]> = {};
+    for (const [id, load] of this.#revisions) {
       const { inFlight, waiting, peak, arrivals, instances } = load;
       if (inFlight + waiting + arrivals + instances === 0) continue;
       const idleMs = inFlight + waiting > 0 ? 0 : Math.max(0, Math.round(now - load.lastActive));
-      functions[name] = { inFlight, waiting, peak: Math.max(peak, inFlight + waiting), arrivals, idleMs };
+      revisions[id] = { inFlight, waiting, peak: Math.max(peak, inFlight + waiting), arrivals, idleMs };
       load.peak = 0;
       load.arrivals = 0;
     }
-    return { gateway, at: wallNow, functions };
+    return { gateway, at: wallNow, revisions };
   }
 
-  /** Drops functions that no longer exist. */
-  prune(exists: (name: FunctionName) => boolean): void {
-    for (const [name, load] of this.#functions) {
-      if (!exists(name) && load.inFlight + load.waiting + load.instances === 0) this.#functions.delete(name);
+  /** Drops revisions that no request can reach any more. */
+  prune(isReachable: (id: RevisionId) => boolean): void {
+    for (const [id, load] of this.#revisions) {
+      if (!isReachable(id) && load.inFlight + load.waiting + load.instances === 0) this.#revisions.delete(id);
     }
   }
 }

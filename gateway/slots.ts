@@ -10,7 +10,7 @@ import type { FunctionName, InstanceId, RevisionId } from '../core/ids.ts';
 import type { RevisionRecord } from '../core/records.ts';
 import type { Millis } from '../core/units.ts';
 import { leastLoaded, startsNeeded } from './balancer.ts';
-import type { FunctionLoad } from './load.ts';
+import type { RevisionLoad } from './load.ts';
 import { Freezer } from './freezer.ts';
 import { UpstreamPool } from './upstream.ts';
 import { Usage } from './usage.ts';
@@ -119,14 +119,14 @@ const RETRY_CAPPED_AFTER: Millis = 50;
 /** The instances of one revision, and the requests that wait for one. */
 export class Group {
   readonly revision: RevisionRecord;
-  readonly load: FunctionLoad;
+  readonly load: RevisionLoad;
   readonly #options: GroupOptions;
   #instances: Instance[] = [];
   readonly #waiting = new Map<Waiter, Disposable>();
   #starting = 0;
   #pause: Disposable | undefined;
 
-  constructor(revision: RevisionRecord, load: FunctionLoad, options: GroupOptions) {
+  constructor(revision: RevisionRecord, load: RevisionLoad, options: GroupOptions) {
     this.revision = revision;
     this.load = load;
     this.#options = options;
@@ -287,7 +287,7 @@ export class Slots {
     return this.#instances.size;
   }
 
-  group(revision: RevisionRecord, load: FunctionLoad): Group {
+  group(revision: RevisionRecord, load: RevisionLoad): Group {
     let group = this.#groups.get(revision.id);
     if (!group) this.#groups.set(revision.id, (group = new Group(revision, load, this.#options)));
     return group;

@@ -4,9 +4,9 @@
 import { fstatSync, createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
+import { isCallee } from '../../core/aliases.ts';
 import { loadConfig } from '../../core/config.ts';
 import { FnError } from '../../core/errors.ts';
-import { FUNCTION_NAME_PATTERN } from '../../core/ids.ts';
 import { Api, problemOf, unreachableAt } from '../api.ts';
 import { INTERRUPTED, onInterrupt } from '../interrupt.ts';
 import { waitForInvocation } from '../invocation.ts';
@@ -14,7 +14,7 @@ import { dim, printJson } from '../output.ts';
 import { defineVerb } from '../verb.ts';
 
 export const verb = defineVerb({
-  operands: '<name>',
+  operands: '<name[@alias]>',
   count: { min: 1, max: 1 },
   help: [
     "Calls a function and prints the reply's body. With a body it is a POST, else a GET. What is piped in is the body. A",
@@ -44,7 +44,7 @@ export const verb = defineVerb({
     ['fn invoke words --async --wait --data "some text"', 'Through the queue; retried when it fails'],
   ],
   async run({ flags, positionals: [name = ''] }) {
-    if (!FUNCTION_NAME_PATTERN.test(name)) throw new FnError('function.not_found', `"${name}" is no function's name`);
+    if (!isCallee(name)) throw new FnError('function.not_found', `"${name}" is no function's name`);
     if (flags.wait && !flags.async) throw new FnError('usage.invalid', '--wait needs --async');
     const config = loadConfig();
     const { gatewayUrl } = (await Api.open(config)).context;

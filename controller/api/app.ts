@@ -17,6 +17,7 @@ import type { Deployer } from '../deploy.ts';
 import { readDecisions, readDesired, readDesiredOf } from '../diary.ts';
 import type { Reconciler } from '../reconcile.ts';
 import { receiveUpload, tooLarge, UPLOAD_LIMIT } from '../uploads.ts';
+import { addAliasRoutes } from './aliases.ts';
 import { requireToken } from './auth.ts';
 import { addKeyRoutes } from './keys.ts';
 import { ndjson } from './ndjson.ts';
@@ -247,6 +248,7 @@ export function createApi({ context, access, reconciler, deployer }: ApiDeps): O
     },
   );
 
+  addAliasRoutes(app, context, access);
   addKeyRoutes(app, store);
 
   app.openAPIRegistry.registerComponent('securitySchemes', 'token', { type: 'http', scheme: 'bearer' });

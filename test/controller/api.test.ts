@@ -58,9 +58,11 @@ describe('access', () => {
     expect(Object.keys(document.paths).toSorted()).toEqual([
       '/healthz',
       '/metrics',
+      '/v1/aliases',
       '/v1/deployments',
       '/v1/functions',
       '/v1/functions/{name}',
+      '/v1/functions/{name}/aliases/{alias}',
       '/v1/functions/{name}/decisions',
       '/v1/functions/{name}/invocations',
       '/v1/functions/{name}/logs',

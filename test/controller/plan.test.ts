@@ -43,6 +43,7 @@ const plan = (some: Partial<PlanInput>): Action[] =>
     fn: fn(),
     revisions: [],
     instances: [],
+    aliased: new Map(),
     nodes: [N1],
     lostNodes: new Set(),
     desired: 0,

@@ -122,8 +122,8 @@ export class FakeNode implements AsyncDisposable {
   readonly #worker: Worker<NodeJob>;
   #heartbeat: NodeJS.Timeout | undefined;
   #loads: NodeJS.Timeout | undefined;
-  /** The function's load as the node's gateway would report it. */
-  load: LoadReport['functions'] = {};
+  /** The load of revisions as the node's gateway would report it. */
+  load: LoadReport['revisions'] = {};
 
   private constructor(context: ServiceContext, id: NodeId) {
     this.id = id;
@@ -152,7 +152,7 @@ export class FakeNode implements AsyncDisposable {
   /** From now on a gateway reports, ten times a second so that tests are quick. */
   reportLoad(): void {
     this.#loads = setInterval(() => {
-      const report: LoadReport = { gateway: `g-${this.id}`, at: Date.now(), functions: this.load };
+      const report: LoadReport = { gateway: `g-${this.id}`, at: Date.now(), revisions: this.load };
       this.#context.redis.hset(LOAD_HASH, report.gateway, JSON.stringify(report)).catch(() => {});
     }, 100);
   }

@@ -55,11 +55,11 @@ describe('the reconciler', () => {
   it('adds instances under load, and leaves busy ones alone on the way down', async () => {
     await deploySpec({ name: 'busy', scale: { max: 4, idle: '1s' } });
     const load = { inFlight: 3, waiting: 2, peak: 5, arrivals: 5, idleMs: 0 };
-    platform.node.load = { busy: load };
+    platform.node.load = { 'busy-00001': load };
     await eventually(async () => expect(await alive('busy')).toHaveLength(4));
     const [working = ''] = await alive('busy');
     platform.node.idle = (instance) => instance !== working;
-    platform.node.load = { busy: { inFlight: 0, waiting: 0, peak: 0, arrivals: 0, idleMs: 60_000 } };
+    platform.node.load = { 'busy-00001': { inFlight: 0, waiting: 0, peak: 0, arrivals: 0, idleMs: 60_000 } };
     await eventually(async () => expect(await alive('busy')).toEqual([working]));
     platform.node.idle = () => true;
     await eventually(async () => expect(await alive('busy')).toEqual([]));

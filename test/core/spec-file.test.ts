@@ -25,7 +25,7 @@ test('everything but the name has a default', () => {
     env: {},
     network: { egress: 'none' },
     triggers: [],
-  } satisfies Record<Exclude<keyof FunctionSpec, keyof Policies>, unknown>);
+  } satisfies Record<Exclude<keyof FunctionSpec, keyof Policies | 'sticky'>, unknown>);
 });
 
 test('quantities are read with their units, and a bare number of cores is cores', () => {

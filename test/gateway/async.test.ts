@@ -138,7 +138,7 @@ describe('POST /async/<name>', () => {
     await fetch(`${platform.url}/function/loaded`);
     await eventually(async () => {
       const report = JSON.parse((await redis.hget(LOAD_HASH, platform.gateway.id)) ?? '{}') as LoadReport;
-      expect(report.functions['loaded']).toMatchObject({ inFlight: 0, waiting: 0 });
+      expect(report.revisions['loaded-00001']).toMatchObject({ inFlight: 0, waiting: 0 });
     });
   });
 

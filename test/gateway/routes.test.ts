@@ -133,7 +133,8 @@ describe('a request', () => {
     expect(await ask('site.fn.test', '/function/other?x')).toContain('</function/other?x>');
     expect(await ask('SITE.FN.TEST:80', '/healthz')).toContain('</healthz>');
     expect(await ask('other.fn.test', '/')).toContain('function.not_found');
-    expect(await ask('a.site.fn.test', '/')).toContain('function.not_found');
+    expect(await ask('a.site.fn.test', '/')).toContain('alias.not_found');
+    expect(await ask('a.b.site.fn.test', '/')).toContain('function.not_found');
     expect(await ask('fn.test', '/healthz')).toContain('"ok"');
     expect(await ask('sitefn.test', '/healthz')).toContain('"ok"');
   });

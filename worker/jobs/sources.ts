@@ -4,6 +4,7 @@
 
 import { isUtf8 } from 'node:buffer';
 import type { Job } from 'bullmq';
+import { calleeOf } from '../../core/aliases.ts';
 import type { Config } from '../../core/config.ts';
 import { HEADERS } from '../../core/control.ts';
 import type { FunctionName } from '../../core/ids.ts';
@@ -40,10 +41,10 @@ export function asyncSource(name: FunctionName, limits: Limits, spec: () => Func
     retry: ASYNC_RETRY,
     keep: { ageS: Math.ceil(limits.resultTtl / 1000), count: RESULTS_KEPT },
     request: (job) => {
-      const { method, path, headers, body, base64 } = withSchedule(job);
+      const { method, path, qualifier, headers, body, base64 } = withSchedule(job);
       return {
         method,
-        path: `/function/${name}${path}`,
+        path: `/function/${calleeOf(name, qualifier)}${path}`,
         headers: {
           ...Object.fromEntries(Object.entries(headers).filter(([header]) => !OWN_HEADERS.includes(header))),
           [HEADERS.invocation]: invocationId(name, job),
