@@ -5,7 +5,7 @@ import { sleep } from '../../core/clock.ts';
 import { FnError, toFnError } from '../../core/errors.ts';
 import type { Millis } from '../../core/units.ts';
 import type { UnpackedImage } from '../images.ts';
-import { TimeoutError } from '../sandbox/ask.ts';
+import { TimeoutError } from '../sandbox/line.ts';
 import { PIDS_LIMIT } from '../sandbox/profile.ts';
 import type { Instance } from './instance.ts';
 
@@ -15,13 +15,23 @@ const TEXT_MAX = 2000;
 /** The kernel's default: a sandbox nobody has claimed has less. */
 const WEIGHT = 100;
 
+/** Where the time of a claim goes. `handler` is the bootstrap's own count, a part of `claim`. */
+export interface LoadPhases {
+  readonly mount: Millis;
+  readonly limits: Millis;
+  readonly claim: Millis;
+  readonly handler: Millis;
+}
+
 /** Resolves when the instance is ready to serve. @throws FnError when it never will be; no process of it is left then. */
-export async function loadInstance(instance: Instance, image: UnpackedImage, within: Millis): Promise<void> {
+export async function loadInstance(instance: Instance, image: UnpackedImage, within: Millis): Promise<LoadPhases> {
   const { revision, sandbox } = instance;
   const { spec } = revision;
   let problem: FnError;
   try {
+    const began = performance.now();
     sandbox.mountTask(image.task);
+    const mounted = performance.now();
     sandbox.cgroup.setLimits({ memory: spec.memory, cpu: spec.cpu, pids: PIDS_LIMIT, weight: WEIGHT });
     const claim = {
       function: revision.function,
@@ -32,8 +42,12 @@ export async function loadInstance(instance: Instance, image: UnpackedImage, wit
       timeoutMs: spec.timeout,
       memoryBytes: spec.memory,
     };
+    const limited = performance.now();
     const reply = await sandbox.claim(claim, Math.max(1, within));
-    if (reply.status === 200) return;
+    if (reply.status === 200) {
+      const [mount, limits, took] = [mounted - began, limited - mounted, performance.now() - limited];
+      return { mount, limits, claim: took, handler: Number(reply.body['ms']) };
+    }
     problem = await refusal(instance, reply.body['error']);
   } catch (error) {
     problem = error instanceof TimeoutError ? tooSlow(instance, within) : await brokenOff(instance, error);

@@ -21,7 +21,7 @@ import { classOf } from './class-of.ts';
 import type { StartBackoff } from './backoff.ts';
 import { classifyEnd, endProblem } from './ends.ts';
 import { Instance, type InstanceOwner } from './instance.ts';
-import { loadInstance } from './load.ts';
+import { loadInstance, type LoadPhases } from './load.ts';
 import type { RecordWriter } from './record-writer.ts';
 
 /** How an instance ended. */
@@ -59,6 +59,9 @@ const RECONNECT_WITHIN: Millis = 3000;
 const SETTLES_WITHIN: Millis = 1000;
 /** Its connection breaks a moment before its end is seen. */
 const AUTOPSY_WITHIN: Millis = 500;
+/** What the record sets off (Redis, the gateway's and the controller's copies, a look by the controller) takes longer than
+ *  the first invocation, and would run beside it. */
+const ANNOUNCE_AFTER: Millis = 20;
 
 export class InstanceManager {
   readonly #parts: ManagerParts;
@@ -259,8 +262,8 @@ export class InstanceManager {
       uncount();
       if (!warm) this.#write(record);
       void sandbox.ended.then((end) => this.#ended(instance, end));
-      await this.#load(instance, image, config.startTimeout - (performance.now() - began));
-      this.#ready(instance, warm ? 'claimed' : 'cold', performance.now() - began, gateway);
+      const phases = await this.#load(instance, image, config.startTimeout - (performance.now() - began));
+      this.#ready(instance, warm ? 'claimed' : 'cold', performance.now() - began, phases, gateway);
       return instance;
     } catch (error) {
       const problem = toFnError(error);
@@ -276,9 +279,9 @@ export class InstanceManager {
   }
 
   /** Writes down why an instance never became ready. */
-  async #load(instance: Instance, image: UnpackedImage, within: Millis): Promise<void> {
+  async #load(instance: Instance, image: UnpackedImage, within: Millis): Promise<LoadPhases> {
     try {
-      await loadInstance(instance, image, within);
+      return await loadInstance(instance, image, within);
     } catch (error) {
       const { reason } = await instance.over;
       const problem = toFnError(error).toProblem();
@@ -287,26 +290,49 @@ export class InstanceManager {
     }
   }
 
-  #ready(instance: Instance, kind: 'claimed' | 'cold', ms: Millis, gateway: symbol | undefined): void {
-    const { log, metrics, backoff } = this.#parts;
-    backoff.started(instance.revision.id);
+  #ready(
+    instance: Instance,
+    kind: 'claimed' | 'cold',
+    ms: Millis,
+    phases: LoadPhases,
+    gateway: symbol | undefined,
+  ): void {
+    this.#parts.backoff.started(instance.revision.id);
     instance.loading = false;
-    const record = instance.change({ state: 'ready', readyAt: Date.now(), start: { kind, ms: Number(ms.toFixed(2)) } });
+    instance.change({ state: 'ready', readyAt: Date.now(), start: { kind, ms: Number(ms.toFixed(2)) } });
     if (gateway && this.#gateways.has(gateway)) instance.owner = gateway;
     else {
       const [any] = this.#gateways.values();
       if (any) this.#handTo(instance, any);
     }
-    this.#write(record);
-    instance.sandbox.remember({ record, revision: instance.revision }).catch((error: unknown) => {
-      log.warn(
+    // Whoever waits for the instance hears of it first, and its first invocation has the processors.
+    const announce = (): void => this.#announce(instance, kind, ms, phases);
+    setImmediate(() => this.#adoptable(instance));
+    if (gateway) this.#parts.clock.after(ANNOUNCE_AFTER, announce);
+    else announce();
+  }
+
+  #announce(instance: Instance, kind: 'claimed' | 'cold', ms: Millis, phases: LoadPhases): void {
+    const { log, metrics } = this.#parts;
+    const { record } = instance;
+    metrics.counter('fn_starts_total').inc({ kind });
+    metrics.histogram('fn_start_duration_seconds').observe({ kind }, ms / 1000);
+    log.info({ fn: record.function, instance: record.id, kind, ms: record.start?.ms, phases }, 'instance ready');
+    if (!instance.sandbox.over) this.#write(record); // Else its end is written already.
+  }
+
+  /** From here on a restarted worker takes it over. */
+  #adoptable(instance: Instance): void {
+    const { record, revision, sandbox } = instance;
+    if (sandbox.over) return;
+    try {
+      sandbox.remember({ record, revision });
+    } catch (error) {
+      this.#parts.log.warn(
         { err: error, instance: instance.id },
         'state not written: a restarted worker cannot adopt the instance',
       );
-    });
-    metrics.counter('fn_starts_total').inc({ kind });
-    metrics.histogram('fn_start_duration_seconds').observe({ kind }, ms / 1000);
-    log.info({ fn: record.function, instance: record.id, kind, ms: record.start?.ms }, 'instance ready');
+    }
   }
 
   #handTo(instance: Instance, gateway: GatewayLink): void {

@@ -3,8 +3,17 @@
  *  later process can find and remove all of it by the id alone. */
 
 import { spawn } from 'node:child_process';
-import { closeSync, constants, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
-import { chmod, chown, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import {
+  closeSync,
+  constants,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
+import { chmod, chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CLAIM_PATH, type ClaimRequest } from '../../core/control.ts';
 import { sleep } from '../../core/clock.ts';
@@ -18,7 +27,7 @@ import { nodeFlags } from '../../runtime/node/flags.mjs';
 import type { Cgroup, CgroupManager } from '../cgroup/cgroup.ts';
 import type { Networks } from '../network/networks.ts';
 import { makeFifo, mount, MS_BIND, reap, unmount } from '../native.ts';
-import { ask, type Reply } from './ask.ts';
+import { Line, type Reply } from './line.ts';
 import type { Driver } from './driver.ts';
 import { endOf } from './end.ts';
 import { LogPipe, type PipeLine } from './log-pipe.ts';
@@ -85,6 +94,8 @@ export class Sandbox<Owner> implements AsyncDisposable {
   readonly #state: SandboxState<Owner>;
   readonly #pipe: LogPipe;
   #listener: SandboxListener | undefined;
+  /** Open from warm() to the claim, which is 0.5 ms faster over it. */
+  #line: Line | undefined;
   /** Lines that came before anyone listened. */
   #early: PipeLine[] = [];
   #over = false;
@@ -144,7 +155,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
       await chmod(socket, 0o660);
       const pid = await driver.start({ id, bundle: directory, logFd, listenFd });
       const state: SandboxState<Owner> = { id, class: wanted, slot, pid, pidStart: startTimeOf(pid) ?? '' };
-      await writeState(config, state);
+      writeState(config, state);
       const sandbox = new Sandbox<Owner>(host, state);
       await limitUserNamespace(pid);
       return sandbox;
@@ -189,7 +200,8 @@ export class Sandbox<Owner> implements AsyncDisposable {
 
   /** Resolves when the bootstrap answers: it is warm then. */
   async warm(timeout: Millis): Promise<void> {
-    await ask(this.socket, 'GET', '/_fn/health', undefined, timeout);
+    this.#line = new Line(this.socket);
+    await this.#line.ask('GET', '/_fn/health', undefined, timeout);
   }
 
   /** Makes the code appear at /task inside. One mount call on the host; propagation does the rest. */
@@ -203,14 +215,15 @@ export class Sandbox<Owner> implements AsyncDisposable {
   }
 
   /** Turns it into an instance. Resolves with the bootstrap's reply once the handler is loaded or has failed to. */
-  claim(request: ClaimRequest, timeout: Millis): Promise<Reply> {
-    return ask(this.socket, 'POST', CLAIM_PATH, request, timeout);
+  async claim(request: ClaimRequest, timeout: Millis): Promise<Reply> {
+    using line = this.#line?.open ? this.#line : new Line(this.socket);
+    return await line.ask('POST', CLAIM_PATH, request, timeout);
   }
 
   /** Notes whose it is, so that a later worker can adopt it. */
-  async remember(owner: Owner): Promise<void> {
+  remember(owner: Owner): void {
     Object.assign(this.#state, { owner });
-    await writeState(this.#host.config, this.#state);
+    writeState(this.#host.config, this.#state);
   }
 
   /** Asks it to end, and ends it when it does not within the grace time. Resolves when no process is left. */
@@ -233,6 +246,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
     this.#disposal ??= (async () => {
       await this.cgroup.kill();
       await this.ended;
+      this.#line?.[Symbol.dispose]();
       this.#pipe[Symbol.dispose]();
       this.cgroup[Symbol.dispose]();
       await removeLeftovers(this.#host, this.id);
@@ -244,6 +258,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
 
   /** Lets go without ending it: the next worker adopts it. */
   release(): void {
+    this.#line?.[Symbol.dispose]();
     this.#pipe[Symbol.dispose]();
     this.cgroup[Symbol.dispose]();
   }
@@ -301,10 +316,12 @@ export async function readState<Owner>(config: Config, id: SandboxId): Promise<S
   }
 }
 
-async function writeState<Owner>(config: Config, state: SandboxState<Owner>): Promise<void> {
+/** Without the thread pool: it is written while a first invocation runs, and four trips to other threads cost that more than
+ *  the 0.1 ms here. */
+function writeState<Owner>(config: Config, state: SandboxState<Owner>): void {
   const path = join(directoryOf(config, state.id), 'state.json');
-  await writeFile(`${path}.new`, JSON.stringify(state), { mode: 0o600 });
-  await rename(`${path}.new`, path);
+  writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 });
+  renameSync(`${path}.new`, path);
 }
 
 function startTimeOf(pid: number): string | undefined {

@@ -16,7 +16,8 @@ import { chooseDriver, hideHybridCgroup2 } from '../../../worker/host.ts';
 import { becomeSubreaper, mount, MS_BIND, MS_SHARED, unmount } from '../../../worker/native.ts';
 import { Networks } from '../../../worker/network/networks.ts';
 import { Orphans } from '../../../worker/orphans.ts';
-import { ask, type Reply } from '../../../worker/sandbox/ask.ts';
+import type { Millis } from '../../../core/units.ts';
+import { Line, type Reply } from '../../../worker/sandbox/line.ts';
 import { createDriver } from '../../../worker/sandbox/driver.ts';
 import { PIDS_LIMIT } from '../../../worker/sandbox/profile.ts';
 import { removeLeftovers, Sandbox, type SandboxHost } from '../../../worker/sandbox/sandbox.ts';
@@ -128,4 +129,10 @@ export async function openLab(): Promise<Lab> {
       await rm(home, { recursive: true });
     },
   };
+}
+
+/** Over a connection of its own. */
+async function ask(socket: string, method: string, path: string, body: unknown, timeout: Millis): Promise<Reply> {
+  using line = new Line(socket);
+  return await line.ask(method, path, body, timeout);
 }
