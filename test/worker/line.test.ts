@@ -67,7 +67,7 @@ test.each([
   using line = new Line(server.path);
   await expect(line.ask('GET', '/', undefined, WITHIN)).rejects.toThrow(problem);
   expect(line.open).toBe(false);
-  await expect(line.ask('GET', '/', undefined, WITHIN)).rejects.toThrow();
+  await expect(line.ask('GET', '/', undefined, WITHIN)).rejects.toThrow(problem);
 });
 
 test('a connection that ends before its reply is complete fails the request', async () => {
