@@ -49,6 +49,8 @@ export interface Door {
   readonly scheme: Scheme;
   /** Ends a connection so that what came of a reply cannot look whole. */
   cut(socket: ClientSocket): void;
+  /** Takes over a connection whose client begins with the preface of HTTP/2; absent where that is not spoken. */
+  http2?(socket: ClientSocket, first: Buffer): void;
 }
 
 /** What a connection needs of the gateway. */
@@ -78,7 +80,9 @@ export interface ClientPatience {
 }
 export const CLIENT_PATIENCE: ClientPatience = { head: 10_000, idle: 75_000, body: 30_000, linger: 2000 };
 /** While the gateway ends, a connection idle for this long is closed; one that was just used may be used again now. */
-const DRAIN_IDLE: Millis = 500;
+export const DRAIN_IDLE: Millis = 500;
+/** The first line of HTTP/2's preface, made to be no request that HTTP/1.1 knows (RFC 9113 section 3.4). */
+const HTTP2_PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\n');
 /** Pipelined bytes held while a reply is due. */
 const UNREAD_MAX = 64 * 1024;
 
@@ -112,7 +116,11 @@ export class ClientConnection {
   #tunnelling = false;
   #processing = false;
   #closing = false;
+  /** Nothing was read of it yet. */
+  #isNew = true;
   #blocked = 0;
+  /** Bytes of the last reply that were not written at the last sweep. */
+  #left = 0;
   /** Start of what the connection is in: idle, a head, a wait for more body, a goodbye. */
   #since: Millis;
 
@@ -123,15 +131,19 @@ export class ClientConnection {
     this.#since = performance.now();
     this.#peer = plainAddress(socket.remoteAddress ?? '');
     if (owner.proxies?.has(this.#peer)) this.#proxies = owner.proxies;
-    socket.on('data', (chunk: Buffer) => this.#read(chunk));
-    socket.on('drain', () => this.#drain());
-    socket.on('end', () => this.#gone());
-    socket.on('error', () => {}); // 'close' follows.
-    socket.on('close', () => {
-      this.#gone();
-      owner.closed(this);
-    });
+    for (const [event, listener] of Object.entries(this.#listeners)) socket.on(event, listener);
   }
+
+  readonly #listeners = {
+    data: (chunk: Buffer): void => this.#read(chunk),
+    drain: (): void => this.#drain(),
+    end: (): void => this.#gone(),
+    error: (): void => {}, // 'close' follows.
+    close: (): void => {
+      this.#gone();
+      this.#owner.closed(this);
+    },
+  };
 
   /** It came over the internal socket. */
   get trusted(): boolean {
@@ -232,7 +244,11 @@ export class ClientConnection {
     const { head, idle, body, linger } = this.#owner.patience;
     const age = now - this.#since;
     if (this.#closing) {
-      if (age > linger) this.socket.destroy();
+      const left = this.socket.writableLength;
+      if (left !== this.#left) {
+        this.#left = left;
+        this.#since = now; // The end of a reply moves: a slow client may take its time.
+      } else if (age > (left > 0 ? body : linger)) this.socket.destroy();
     } else if (this.#exchange) {
       if (this.#receiving && this.#blocked === 0 && age > body) {
         this.#refuse(new FnError('request.timeout', `no byte of the body came for ${body} ms`));
@@ -308,6 +324,13 @@ export class ClientConnection {
       this.#unread = buffer.subarray(at);
       return at;
     }
+    if (this.#isNew) {
+      this.#isNew = false;
+      if (this.#door.http2 && buffer.subarray(start, end + 4).equals(HTTP2_PREFACE)) {
+        this.#handOver(buffer.subarray(start));
+        return buffer.length;
+      }
+    }
     const proxies = this.#proxies;
     const head = parseRequestHead(latin1(buffer, start, end + 2), this.#door.trusted, proxies !== undefined);
     if (proxies) this.#origin = originOf(this.#peer, head.proxyFields, proxies);
@@ -325,6 +348,14 @@ export class ClientConnection {
     this.#since = performance.now();
     this.#exchange?.begin();
     return next;
+  }
+
+  /** It is a connection of HTTP/2 from its first byte on, and no longer ours. */
+  #handOver(first: Buffer): void {
+    this.#closing = true;
+    for (const [event, listener] of Object.entries(this.#listeners)) this.socket.off(event, listener);
+    this.#owner.closed(this);
+    this.#door.http2?.(this.socket, first);
   }
 
   #takeBody(buffer: Buffer, at: number): number {

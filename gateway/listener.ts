@@ -17,6 +17,8 @@ import {
   type Exchange,
 } from './connection.ts';
 import type { RequestHead } from './http/parse-request.ts';
+import { type Http2Owner, Http2Sessions } from './http2/sessions.ts';
+import type { StreamSocket } from './http2/stream-socket.ts';
 
 export interface ListenerOptions {
   readonly bodyLimit: number;
@@ -32,17 +34,28 @@ const SWEEP_EVERY: Millis = 1000;
 const CONNECTIONS_MAX = 20_000;
 const BACKLOG = 1024;
 
-const CLEARTEXT: Door = { trusted: false, scheme: 'http', cut: (socket) => void (socket as Socket).resetAndDestroy() };
 /** TLS has an end of its own, which is not sent: who knows to look cannot take what came for whole. */
 const TLS: Door = { trusted: false, scheme: 'https', cut: (socket) => void socket.destroy() };
 /** A unix socket cannot be reset. */
 const INTERNAL: Door = { trusted: true, scheme: 'http', cut: (socket) => void socket.destroy() };
+/** A stream of HTTP/2 is reset when it is destroyed in the middle. */
+const STREAM: Readonly<Record<'http' | 'https', Door>> = {
+  http: { trusted: false, scheme: 'http', cut: (socket) => void socket.destroy() },
+  https: { trusted: false, scheme: 'https', cut: (socket) => void socket.destroy() },
+};
 
-export class Listener implements ConnectionOwner, AsyncDisposable {
+export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
   readonly #options: ListenerOptions;
   readonly #connections = new Set<ClientConnection>();
   /** Accepted, and at their TLS handshake. */
   readonly #greeting = new Set<Socket>();
+  readonly #http2 = new Http2Sessions(this);
+  readonly #cleartext: Door = {
+    trusted: false,
+    scheme: 'http',
+    cut: (socket) => void (socket as Socket).resetAndDestroy(),
+    http2: (socket, first) => this.#http2.open(socket as Socket, 'http', first),
+  };
   readonly #servers: Server[] = [];
   readonly #sweeper: NodeJS.Timeout;
   #draining = false;
@@ -54,7 +67,7 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
 
   /** Accepts on a listening socket, and closes the descriptor at the end. */
   listen(fd: number): Promise<void> {
-    return this.#listen(fd, (socket) => this.#connect(socket, CLEARTEXT));
+    return this.#listen(fd, (socket) => this.#connect(socket, this.#cleartext));
   }
 
   /** The same for clients that speak TLS. */
@@ -73,13 +86,15 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
     this.#draining = true;
     const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)));
     const deadline = performance.now() + within;
-    while (this.#connections.size > 0 && performance.now() < deadline) {
+    while (this.size > 0 && performance.now() < deadline) {
       const now = performance.now();
+      this.#http2.drain(now);
       for (const connection of this.#connections) connection.drain(now);
       await sleep(DRAIN_STEP);
     }
     for (const connection of this.#connections) connection.socket.destroy();
     for (const socket of this.#greeting) socket.destroy();
+    this.#http2.destroy();
     await Promise.all(closed);
     clearInterval(this.#sweeper);
   }
@@ -88,8 +103,13 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
     await this.drain(0);
   }
 
+  /** Connections, and requests on those of HTTP/2. */
   get size(): number {
-    return this.#connections.size;
+    return this.#connections.size + this.#http2.size;
+  }
+
+  get isFull(): boolean {
+    return this.#connections.size >= CONNECTIONS_MAX;
   }
 
   get bodyLimit(): number {
@@ -116,6 +136,10 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
     this.#options.refused(error);
   }
 
+  accept(stream: StreamSocket, scheme: 'http' | 'https'): void {
+    this.#connect(stream, STREAM[scheme]);
+  }
+
   closed(connection: ClientConnection): void {
     this.#connections.delete(connection);
   }
@@ -130,11 +154,14 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
     const server = createTlsServer({
       ...common,
       ...certificate.pair,
-      ALPNProtocols: ['http/1.1'],
+      ALPNProtocols: ['h2', 'http/1.1'],
       handshakeTimeout: this.#options.patience.head,
       allowHalfOpen: true,
     });
-    server.on('secureConnection', (socket) => this.#connect(socket, TLS));
+    server.on('secureConnection', (socket) => {
+      if (socket.alpnProtocol === 'h2') this.#http2.open(socket, 'https');
+      else this.#connect(socket, TLS);
+    });
     server.on('tlsClientError', (_error, socket) => void socket.destroy()); // Scanners, and clients that do not trust us.
     certificate.onChange((pair) => server.setSecureContext({ ...common, ...pair }));
     return server;
@@ -162,6 +189,7 @@ export class Listener implements ConnectionOwner, AsyncDisposable {
   #sweep(): void {
     const now = performance.now();
     for (const connection of this.#connections) connection.sweep(now);
+    this.#http2.sweep(now);
   }
 }
 

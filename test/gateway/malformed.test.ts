@@ -54,7 +54,7 @@ const REFUSED: Readonly<Record<string, string>> = {
   'HTTP/2.0': 'GET /function/raw HTTP/2.0\r\nHost: a\r\n\r\n',
   'http/1.1 in lower case': 'GET /function/raw http/1.1\r\nHost: a\r\n\r\n',
   'HTTP/01.1': 'GET /function/raw HTTP/01.1\r\nHost: a\r\n\r\n',
-  'the preface of HTTP/2': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+  'the preface of HTTP/2 with a field': 'PRI * HTTP/2.0\r\nHost: a\r\n\r\nSM\r\n\r\n',
   'a method in lower case': 'get /function/raw HTTP/1.1\r\nHost: a\r\n\r\n',
   'a method with a control character': 'GE\x00T /function/raw HTTP/1.1\r\nHost: a\r\n\r\n',
   'a relative target': 'GET function/raw HTTP/1.1\r\nHost: a\r\n\r\n',
