@@ -156,6 +156,12 @@ export const ERRORS = {
     'This machine cannot give functions a network',
     'Install or enable what the detail names, or set network.egress to none in fn.yaml.',
   ),
+  'origin.refused': kind(
+    403,
+    'user',
+    'Pages of this origin may not call the function',
+    'Add the origin to cors.origins in fn.yaml.',
+  ),
   'package.invalid': kind(
     422,
     'user',

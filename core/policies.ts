@@ -9,7 +9,7 @@
 import { z } from 'zod';
 import { parseRange } from './addresses.ts';
 import { quantity, text } from './spec-values.ts';
-import { parseBytes } from './units.ts';
+import { parseBytes, parseDuration } from './units.ts';
 
 const AUTH = 'none or key';
 const auth = z.enum(['none', 'key'], AUTH).meta({ allowed: AUTH });
@@ -39,9 +39,42 @@ const allow = z
   })
   .meta({ allowed: 'a list of IPv4 and IPv6 addresses and ranges' });
 
+const ORIGIN = /^(\*|[a-z][a-z0-9+.-]*:\/\/(\*\.)?(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:\d{1,5})?)$/;
+const fieldName = text(/^[\w!#$%&'*+.^`|~-]{1,100}$/, 'the name of a header');
+export const HTTP_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
+const cors = z
+  .strictObject({
+    origins: z
+      .array(text(ORIGIN, 'an origin in lower case such as https://app.example.com or https://*.example.com, or *'))
+      .min(1)
+      .max(100)
+      .describe('Origins of the pages that may; `*`: any page'),
+    methods: z
+      .array(z.enum(HTTP_METHODS))
+      .min(1)
+      .optional()
+      .describe('Methods they may use; those of the trigger by default'),
+    headers: z
+      .array(fieldName)
+      .max(100)
+      .default(['authorization', 'content-type', 'x-api-key', 'x-request-id'])
+      .describe('Headers they may send'),
+    expose: z.array(fieldName).max(100).optional().describe('Headers of a reply that they may read'),
+    credentials: z.boolean().default(false).describe('Whether cookies are sent along; not with `*`'),
+    maxAge: quantity(parseDuration, 'a duration from 0 to 24h, such as 10m', 0, 86_400_000)
+      .default(600_000)
+      .describe('How long a browser remembers the answer'),
+  })
+  .refine(({ origins, credentials }) => !credentials || !origins.includes('*'), {
+    message: 'credentials need origins by name, not *',
+    path: ['credentials'],
+  });
+export type CorsPolicy = z.output<typeof cors>;
+
 /** The same keys in both places. */
 export const policyShape = {
   auth: auth.optional().describe('Who may call: anyone (`none`, the default), or whoever has an [API key](auth.md)'),
+  cors: cors.optional().describe('Which web pages may call from a browser; only those of the same origin by default'),
   rate: rate.optional().describe('How often each caller may call; without it, as often as they like'),
   allow: allow.optional().describe('Where calls may come from; anywhere by default'),
   bodyLimit: quantity(parseBytes, 'a size from 1 to 4Gi, such as 1Mi', 1, 4 * 2 ** 30)

@@ -6,16 +6,22 @@ import { z } from 'zod';
 import { STICKY_ALLOWED, STICKY_PATTERN } from './aliases.ts';
 import { EGRESS_LIST_LIMIT, EGRESS_POLICIES, parseDestination } from './egress.ts';
 import { FUNCTION_NAME_PATTERN, type FunctionName } from './ids.ts';
-import { policyShape, undecidedPolicies } from './policies.ts';
+import { HTTP_METHODS, policyShape, undecidedPolicies } from './policies.ts';
 import { quantity, text } from './spec-values.ts';
 import { parseBytes, parseCpu, parseDuration } from './units.ts';
 
 /** The keys whose values carry a unit. In fn.yaml a bare number of them is text: `cpu: 2` means two cores, not 2m. */
-export const QUANTITY_KEYS: ReadonlySet<string> = new Set(['memory', 'cpu', 'timeout', 'idle', 'delay', 'bodyLimit']);
+export const QUANTITY_KEYS: ReadonlySet<string> = new Set([
+  'memory',
+  'cpu',
+  'timeout',
+  'idle',
+  'delay',
+  'bodyLimit',
+  'maxAge',
+]);
 
 const duration = (allowed: string, min: number, max: number) => quantity(parseDuration, allowed, min, max);
-
-const HTTP_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 
 const httpTrigger = z.strictObject({
   path: text(/^\/[^\s?#]*$/, 'a path that starts with /').describe(

@@ -95,6 +95,8 @@ export class ClientConnection {
   readonly out = new Outbox();
   /** Lines for the head of the reply under way that a policy adds, whoever makes the reply. */
   replyFields = '';
+  /** The function has no say in which pages may read its reply. */
+  decidesCors = false;
   readonly #door: Door;
   readonly #owner: ConnectionOwner;
   readonly #peer: string;
@@ -315,6 +317,7 @@ export class ClientConnection {
     this.#requestId = '';
     this.#replyStarted = false;
     this.replyFields = '';
+    this.decidesCors = false;
     let start = at;
     // RFC 9112 2.2: one empty line before a request is let pass.
     if (buffer[start] === 13 && buffer[start + 1] === 10) start += 2;

@@ -10,6 +10,7 @@ import type { RequestHead } from './http/parse-request.ts';
 import { Invocation, type InvocationOwner } from './invocation.ts';
 import { invocationStatus } from './invocations.ts';
 import { Page, type PageHandler, Refusal } from './page.ts';
+import { preflightMethod } from './policy/cors.ts';
 import type { Gate } from './policy/gate.ts';
 import type { Plan } from './policy/plan.ts';
 import { type PathMatch, type PathRoute, pathOf, type RouteTable } from './routes.ts';
@@ -68,6 +69,10 @@ export class Dispatcher {
       return gate.admit({ client, head, requestId, name: splitCallee(callee).name, plan, open });
     };
 
+    if (method === 'OPTIONS' && !trusted) {
+      const preflight = this.#preflight(client, head, requestId);
+      if (preflight) return preflight;
+    }
     const ofName = this.#calleeOfHost(head.host);
     if (ofName !== undefined) return invoke(ofName, target, routes.get(ofName)?.plans.own);
     const ofHost = served(routes.matchHost(head.host, method, target), method);
@@ -90,6 +95,23 @@ export class Dispatcher {
     const match = served(routes.match(method, path), method);
     if (match) return invoke(match.route.name, target, match.plan);
     throw new FnError('route.not_found', `there is no route for ${path.slice(0, 200)}`);
+  }
+
+  /** Answers for a function that says which pages may call it; the others answer themselves. */
+  #preflight(client: ClientConnection, head: RequestHead, requestId: string): Exchange | undefined {
+    const method = preflightMethod(head.method, head.fields);
+    if (method === undefined) return undefined;
+    const { routes, gate } = this.#options;
+    const { target } = head;
+    const ofName = this.#calleeOfHost(head.host);
+    const ofHost = ofName === undefined ? routes.matchHost(head.host, method, target) : undefined;
+    const prefix = ofHost ? undefined : [FUNCTION, ASYNC].find((start) => target.startsWith(start));
+    const callee = ofName ?? (prefix && target.substring(prefix.length, endOfName(target, prefix.length)));
+    const match = callee === undefined ? (ofHost ?? routes.match(method, pathOf(target))) : undefined;
+    const route = callee === undefined ? match && 'route' in match && match.route : routes.get(callee);
+    const plan = match && 'plan' in match ? match.plan : route ? route.plans.own : undefined;
+    if (!route || !plan?.cors) return undefined;
+    return gate.preflight({ client, head, requestId, name: route.name, plan }, plan.cors);
   }
 
   /** The callee a Host names, whether or not there is one: `hello.<domain>` or `live.hello.<domain>`. Its host serves

@@ -19,6 +19,7 @@ import { Outbox } from './http/outbox.ts';
 import type { ReplyHead } from './http/parse-reply.ts';
 import type { RequestHead } from './http/parse-request.ts';
 import { dateField } from './http/write.ts';
+import { withoutCors } from './policy/fields.ts';
 import type { Group, Instance, Waiter } from './slots.ts';
 import { Tally } from './tally.ts';
 import type { ReplySink, Upstream } from './upstream.ts';
@@ -213,9 +214,10 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#status = head.status;
     const framing = framingFor(this.#head, head);
     this.#framing = framing;
+    const fields = this.#client.decidesCors ? withoutCors(head.fields) : head.fields;
     const connection = framing === 'close' ? 'connection: close\r\n' : this.#client.connectionField;
     const text =
-      `HTTP/1.1 ${head.status} ${head.reason}\r\n${head.fields}${framingFields(this.#head, head)}` +
+      `HTTP/1.1 ${head.status} ${head.reason}\r\n${fields}${framingFields(this.#head, head)}` +
       this.#client.replyFields +
       `x-request-id: ${this.#requestId}\r\n${this.#instance!.replyFields}x-fn-start: ${this.#start}\r\n` +
       `${head.dated ? '' : dateField(Date.now())}${connection}`;

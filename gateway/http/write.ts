@@ -46,8 +46,9 @@ export function jsonReply(status: number, value: unknown, headers?: Record<strin
 /** A whole reply in one buffer. `lines` are further lines of the head, the Connection field's among them. */
 export function renderReply(reply: PlainReply, requestId: string, lines: string, withBody: boolean): Buffer {
   const body = Buffer.from(reply.body);
-  let head = `HTTP/1.1 ${reply.status} ${STATUS_CODES[reply.status] ?? ''}\r\ncontent-type: ${reply.type}\r\n`;
-  head += `content-length: ${body.length}\r\nx-request-id: ${requestId}\r\n${dateField(Date.now())}`;
+  let head = `HTTP/1.1 ${reply.status} ${STATUS_CODES[reply.status] ?? ''}\r\n`;
+  if (reply.status !== 204) head += `content-type: ${reply.type}\r\ncontent-length: ${body.length}\r\n`;
+  head += `x-request-id: ${requestId}\r\n${dateField(Date.now())}`;
   for (const [name, value] of Object.entries(reply.headers ?? {})) head += `${name}: ${value}\r\n`;
   head += `${lines}\r\n`;
   return Buffer.concat([Buffer.from(head, 'latin1'), withBody ? body : Buffer.alloc(0)]);

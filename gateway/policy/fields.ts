@@ -15,6 +15,13 @@ export function withoutFields(fields: string, names: readonly string[]): string 
   return kept;
 }
 
+/** The lines without those that only the gateway says. */
+export function withoutCors(fields: string): string {
+  let kept = '';
+  for (const line of linesOf(fields)) if (!nameOf(line).startsWith('access-control-')) kept += line;
+  return kept;
+}
+
 function nameOf(line: string): string {
   return line.slice(0, line.indexOf(':')).toLowerCase();
 }

@@ -11,7 +11,9 @@ import { Snapshot } from '../../core/store/snapshot.ts';
 import type { Change, Store } from '../../core/store/store.ts';
 import type { Exchange } from '../connection.ts';
 import type { RequestHead } from '../http/parse-request.ts';
+import { Page } from '../page.ts';
 import type { Call, Identity } from './call.ts';
+import { type CorsPlan, corsFields, preflightReply } from './cors.ts';
 import { Guard, tooLarge } from './guard.ts';
 import { KeyRing } from './keys.ts';
 import { takeTurn } from './rate.ts';
@@ -35,8 +37,12 @@ const POLICY_OF: Partial<Record<ErrorCode, string>> = {
   'key.invalid': 'auth',
   'key.refused': 'auth',
   'key.required': 'auth',
+  'origin.refused': 'cors',
   'rate.exceeded': 'rate',
 };
+
+/** Nobody sends one. */
+const PREFLIGHT_BODY_MAX = 1024;
 
 export class Gate implements AsyncDisposable {
   readonly #options: GateOptions;
@@ -69,6 +75,10 @@ export class Gate implements AsyncDisposable {
    *  @throws FnError why it may not, when that is known at once. */
   admit(call: Call): Exchange {
     const { client, head, name, plan } = call;
+    if (plan.cors) {
+      client.replyFields += corsFields(plan.cors, head.fields);
+      client.decidesCors = true;
+    }
     try {
       if (plan.allow && !plan.allow.has(client.address)) {
         throw new FnError('address.refused', `${name} takes no calls from ${client.address}`);
@@ -87,6 +97,17 @@ export class Gate implements AsyncDisposable {
       if (error instanceof FnError) this.#refused(call, error);
       throw error;
     }
+  }
+
+  /** Answers a browser that asks whether it may. Nobody is woken for that, and nobody has to show who they are. */
+  preflight(call: Omit<Call, 'open'>, cors: CorsPlan): Exchange {
+    const { client, head, requestId } = call;
+    client.replyFields += corsFields(cors, head.fields);
+    const failed = (error: FnError): void => {
+      this.#refused(call, error);
+      this.#options.failed(error);
+    };
+    return new Page(client, head, requestId, PREFLIGHT_BODY_MAX, () => preflightReply(cors, head.fields), failed);
   }
 
   /** Forgets what was counted for functions that are no more. */
@@ -124,7 +145,7 @@ export class Gate implements AsyncDisposable {
     }
   }
 
-  #refused({ client, name }: Call, error: FnError): void {
+  #refused({ client, name }: Omit<Call, 'open'>, error: FnError): void {
     const policy = POLICY_OF[error.code];
     if (policy === undefined) return; // Not refused here: the function itself cannot be called.
     this.#counted.add(name);

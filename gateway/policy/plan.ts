@@ -1,15 +1,17 @@
 /** The policies of fn.yaml as the gateway applies them: made once for a revision, read for each request. */
 
 import { AddressSet } from '../../core/addresses.ts';
-import type { FunctionSpec } from '../../core/spec.ts';
+import { type FunctionSpec, httpTriggers } from '../../core/spec.ts';
 import { type Policies, policiesOf } from '../../core/policies.ts';
 import type { Bytes } from '../../core/units.ts';
+import { type CorsPlan, corsPlanOf } from './cors.ts';
 import { type RatePlan, ratePlanOf } from './rate.ts';
 
 /** What is to be checked. */
 export interface Plan {
   readonly allow: AddressSet | undefined;
   readonly auth: 'none' | 'key';
+  readonly cors: CorsPlan | undefined;
   readonly rate: RatePlan | undefined;
   readonly bodyLimit: Bytes | undefined;
 }
@@ -25,13 +27,17 @@ export const NO_PLANS: FunctionPlans = { own: undefined, http: [] };
 
 export function plansOf(spec: FunctionSpec): FunctionPlans {
   const { own, http } = policiesOf(spec);
-  return { own: planOf(own), http: http.map(planOf) };
+  const triggers = httpTriggers(spec);
+  return { own: planOf(own), http: http.map((policies, index) => planOf(policies, triggers[index]?.methods)) };
 }
 
-function planOf({ auth = 'none', allow, rate, bodyLimit }: Policies): Plan | undefined {
-  if (auth === 'none' && !allow && rate === undefined && bodyLimit === undefined) return undefined;
+/** @param methods those of the trigger; undefined: all. */
+function planOf(policies: Policies, methods?: readonly string[]): Plan | undefined {
+  const { auth = 'none', allow, cors, rate, bodyLimit } = policies;
+  if (auth === 'none' && !allow && !cors && rate === undefined && bodyLimit === undefined) return undefined;
   return {
     auth,
+    cors: cors && corsPlanOf(cors, methods),
     allow: allow && new AddressSet(allow),
     rate: rate === undefined ? undefined : ratePlanOf(rate),
     bodyLimit,

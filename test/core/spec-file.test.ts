@@ -130,6 +130,14 @@ describe('what is wrong is said with its line, what is allowed, and the nearest 
       'fn.yaml:4: allow[1]: an address or a range, such as 10.1.0.0/16 or 2001:db8::/32 (found "10.0.0.0/40")',
     ],
     ['name: a\nbodyLimit: 5Gi', 'fn.yaml:2: bodyLimit: a size from 1 to 4Gi, such as 1Mi (found "5Gi")'],
+    [
+      'name: a\ncors: { origins: [app.example.com] }',
+      'fn.yaml:2: cors.origins[0]: an origin in lower case such as https://app.example.com or https://*.example.com, or *',
+    ],
+    [
+      'name: a\ncors: { origins: ["*"], credentials: true }',
+      'fn.yaml:2: cors.credentials: credentials need origins by name, not *',
+    ],
     ['name: a\nauth: kye', 'fn.yaml:2: auth: none or key (found "kye"); did you mean key?'],
     [
       'name: a\ntriggers:\n  - http: { path: /, auht: key }',

@@ -8,6 +8,7 @@ import { type ApiDeps, createApi } from '../../controller/api/app.ts';
 import { SETTINGS } from '../../core/config.ts';
 import { ERRORS } from '../../core/errors.ts';
 import { METRICS } from '../../core/metrics.ts';
+import { policyShape } from '../../core/policies.ts';
 import { specSchema } from '../../core/spec.ts';
 import { formatBytes, formatDuration } from '../../core/units.ts';
 import { REQUIREMENTS } from '../../setup/table.mjs';
@@ -88,6 +89,8 @@ function keysOf(schema: JsonSchema, prefix: string, defaults: unknown): Key[] {
   return Object.entries(schema.properties ?? {}).flatMap(([name, value]): Key[] => {
     const child = value as JsonSchema;
     const key = `${prefix}${name}`;
+    // The same as at the top, where they are listed.
+    if (prefix !== '' && name in policyShape) return [];
     const standard = schema.required?.includes(name) ? undefined : (Object(defaults)[name] as unknown);
     const inner = childrenOf(child, key, Object(defaults)[name] as unknown);
     if (child.type === 'object' && inner.length > 0) return inner;
@@ -111,10 +114,14 @@ function childrenOf(child: JsonSchema, key: string, standard: unknown): Key[] {
 
 function allowedBy({ allowed, type, minimum, maximum, exclusiveMinimum, items, ...schema }: JsonSchema): string {
   if (typeof allowed === 'string') return allowed;
+  if (schema.anyOf) return schema.anyOf.map((one) => (one.type === 'object' ? 'a map' : allowedBy(one))).join(', or ');
+  if (type === 'boolean') return '`true`, `false`';
   if (schema.enum) return schema.enum.map((value) => `\`${String(value)}\``).join(', ');
   if (type === 'integer') return `${minimum} to ${maximum}`;
   if (type === 'number') return `above ${exclusiveMinimum}, at most ${maximum}`;
   if (type === 'array') {
+    const each = (items as JsonSchema)['allowed'];
+    if (typeof each === 'string') return `a list; each ${each}`;
     const inner = (items as JsonSchema).enum;
     return inner ? `a list of ${inner.map((value) => `\`${String(value)}\``).join(', ')}` : 'a list';
   }
