@@ -1,6 +1,8 @@
 /** Which instance takes a request, and how many more there should be. Pure: counts come in, a choice goes out. */
 
 export interface Candidate {
+  /** It may be sent to at all. */
+  readonly isOpen: boolean;
   readonly inFlight: number;
   readonly concurrency: number;
 }
@@ -9,11 +11,14 @@ export interface Candidate {
  *  leaves the last ones idle, so that scaling down finds whole instances to stop. */
 export function leastLoaded<T extends Candidate>(instances: readonly T[]): T | undefined {
   let best: T | undefined;
+  let least = 0;
   for (const instance of instances) {
-    if (instance.inFlight === 0) return instance;
-    if (instance.inFlight < instance.concurrency && (best === undefined || instance.inFlight < best.inFlight)) {
-      best = instance;
-    }
+    if (!instance.isOpen) continue;
+    const { inFlight } = instance;
+    if (inFlight === 0) return instance;
+    if (inFlight >= instance.concurrency || (best && inFlight >= least)) continue;
+    best = instance;
+    least = inFlight;
   }
   return best;
 }

@@ -12,6 +12,15 @@ import type { Millis } from '../core/units.ts';
 
 export type Autopsy = WorkerCalls['autopsy']['out'];
 
+/** What a gateway asks of its worker. */
+export interface WorkerSide {
+  /** Starts an instance. A worker that is away, or goes away meanwhile, is waited for once. */
+  acquire(name: FunctionName, revision: RevisionId): Promise<RoutableInstance>;
+  /** Resolves when no process of the instance is left. */
+  kill(instance: InstanceId, reason: 'timeout' | 'used', invocation: string): Promise<void>;
+  autopsy(instance: InstanceId): Promise<Autopsy>;
+}
+
 export interface WorkerLinkOptions {
   readonly socket: string;
   /** Who we are. */
@@ -33,7 +42,7 @@ const AUTOPSY_TIMEOUT: Millis = 2000;
 /** The worker bounds a start itself; this is for one that does not answer. */
 const START_MARGIN: Millis = 5000;
 
-export class WorkerLink implements AsyncDisposable {
+export class WorkerLink implements WorkerSide, AsyncDisposable {
   readonly #options: WorkerLinkOptions;
   #peer: RpcPeer<WorkerCalls, GatewayCalls> | undefined;
   /** Calls that wait for the worker to come back. */
@@ -50,7 +59,6 @@ export class WorkerLink implements AsyncDisposable {
     return this.#peer !== undefined;
   }
 
-  /** Starts an instance. A worker that is away, or goes away meanwhile, is waited for once. */
   async acquire(name: FunctionName, revision: RevisionId): Promise<RoutableInstance> {
     const deadline = this.#options.startTimeout + START_MARGIN;
     for (let attempt = 0; ; attempt++) {
@@ -64,7 +72,6 @@ export class WorkerLink implements AsyncDisposable {
     }
   }
 
-  /** Resolves when no process of the instance is left. */
   async kill(instance: InstanceId, reason: 'timeout' | 'used', invocation: string): Promise<void> {
     const peer = await this.#connectedPeer();
     await peer.call('kill', { instance, reason, invocation }, KILL_TIMEOUT);

@@ -3,6 +3,7 @@
 import { splitCallee } from '../core/aliases.ts';
 import type { Config } from '../core/config.ts';
 import { type ErrorCode, FnError } from '../core/errors.ts';
+import type { RevisionId } from '../core/ids.ts';
 import { type AsyncQueues, submit } from './async.ts';
 import type { ClientConnection, Exchange } from './connection.ts';
 import { jsonReply, type PlainReply } from './http/write.ts';
@@ -22,7 +23,9 @@ export interface DispatchOptions {
   readonly gate: Gate;
   /** Absent without Redis: then nothing asynchronous is accepted. */
   readonly queues: AsyncQueues | undefined;
+  // Of the whole gateway, whichever of its threads is asked.
   readonly metricsText: () => Promise<string>;
+  readonly revisionsOf: (name: string) => Promise<readonly RevisionId[]>;
 }
 
 interface FoundPage {
@@ -128,7 +131,7 @@ export class Dispatcher {
   }
 
   #page(client: ClientConnection, method: string, path: string, target: string): FoundPage | undefined {
-    const { queues, config, invocations, metricsText } = this.#options;
+    const { queues, config, invocations, metricsText, revisionsOf } = this.#options;
     if (path.startsWith(ASYNC)) {
       if (method !== 'POST') throw refuseMethod(method, ['POST']);
       const end = endOfName(target, ASYNC.length);
@@ -160,16 +163,12 @@ export class Dispatcher {
         return read(async () => ({ status: 200, type: 'text/plain; version=0.0.4', body: await metricsText() }));
       default:
         if (!client.trusted || !path.startsWith(ROUTES)) return undefined;
-        return read(() => jsonReply(200, { revisions: this.#revisionsOf(path.slice(ROUTES.length)) }));
+        return read(async () => jsonReply(200, { revisions: await revisionsOf(path.slice(ROUTES.length)) }));
     }
-  }
-
-  /** Where requests for a function go, for who has just changed it. */
-  #revisionsOf(name: string): string[] {
-    return (this.#options.routes.get(name)?.targets ?? []).map(({ revision }) => revision.id);
   }
 }
 
+/** Where requests for a function go, for who has just changed it. */
 const ROUTES = '/_fn/routes/';
 /** A body nobody asked for, read and ignored. */
 const PAGE_BODY_MAX = 64 * 1024;

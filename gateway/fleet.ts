@@ -3,15 +3,17 @@
 import { connect } from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import type { GatewayCalls, RoutableInstance } from '../core/control.ts';
-import { toFnError } from '../core/errors.ts';
-import type { InstanceId, RevisionId } from '../core/ids.ts';
+import { FnError, toFnError } from '../core/errors.ts';
+import type { FunctionName, InstanceId, RevisionId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
 import type { RevisionRecord } from '../core/records.ts';
 import type { Handlers } from '../core/rpc.ts';
 import type { Millis } from '../core/units.ts';
-import type { Autopsy, WorkerLink } from './control.ts';
+import type { Autopsy, WorkerSide } from './control.ts';
 import type { LoadTable } from './load.ts';
-import type { Instance, Slots } from './slots.ts';
+import { DOOMED, DRAINING, SUSPECT } from './slots/cell.ts';
+import type { Instance } from './slots/instance.ts';
+import type { Slots } from './slots/slots.ts';
 
 export interface FleetOptions {
   readonly slots: Slots;
@@ -30,14 +32,14 @@ export class Fleet {
   readonly #autopsies = new Map<InstanceId, Promise<Autopsy>>();
   /** Routed to us on the present connection: maybe after the worker wrote its list, which then lacks them. */
   readonly #routed = new Set<InstanceId>();
-  #link: WorkerLink | undefined;
+  #worker: WorkerSide | undefined;
 
   constructor(options: FleetOptions) {
     this.#options = options;
   }
 
-  attach(link: WorkerLink): void {
-    this.#link = link;
+  attach(worker: WorkerSide): void {
+    this.#worker = worker;
   }
 
   /** What the worker may ask of us. */
@@ -50,15 +52,14 @@ export class Fleet {
     unroute: async ({ instance: id, mode, deadlineMs }) => {
       const instance = this.#options.slots.get(id);
       if (!instance) return { idle: true };
-      if (mode === 'if-idle' && instance.inFlight > 0) return { idle: false };
-      instance.state = 'draining';
-      instance.group.remove(instance);
+      if (mode === 'if-idle' && !instance.cell.drainIfIdle()) return { idle: false };
+      instance.cell.mark(DRAINING);
       const idle = await instance.idle(deadlineMs, this.#options.clock);
       if (idle) this.#drop(id);
       return { idle };
     },
     gone: ({ instance }) => {
-      const served = this.#options.slots.get(instance)?.used ?? false;
+      const served = this.#options.slots.get(instance)?.cell.isUsed ?? false;
       this.#drop(instance);
       return { served };
     },
@@ -74,20 +75,25 @@ export class Fleet {
     for (const info of instances) {
       const known = slots.get(info.id);
       if (!known) void this.#admit(info);
-      else if (known.state === 'doomed') void this.kill(known, 'timeout', '');
+      else if (known.cell.has(DOOMED)) void this.kill(known, 'timeout', '');
     }
   };
+
+  /** Has an instance started, and handed to us. */
+  async acquire(name: FunctionName, revision: RevisionId): Promise<RoutableInstance> {
+    if (!this.#worker) throw new FnError('process.down', 'the gateway is starting', { retryAfterS: 1 });
+    return this.#worker.acquire(name, revision);
+  }
 
   /** Ends an instance. Resolves when it is gone, or when the worker did not say so in time; then it stays out of rotation
    *  and is ended when the worker is back. */
   kill(instance: Instance, reason: 'timeout' | 'used', invocation: string): Promise<void> {
     const { log } = this.#options;
     const { id } = instance.info;
-    instance.state = 'doomed';
-    instance.group.remove(instance);
+    instance.cell.mark(DOOMED);
     let killing = this.#kills.get(id);
     if (!killing) {
-      killing = (this.#link?.kill(id, reason, invocation) ?? Promise.resolve())
+      killing = (this.#worker?.kill(id, reason, invocation) ?? Promise.resolve())
         .then(() => this.#drop(id))
         .catch((error: unknown) => log.warn({ instance: id, err: toFnError(error) }, 'instance not ended'))
         .finally(() => this.#kills.delete(id));
@@ -99,10 +105,7 @@ export class Fleet {
   /** Finds out what became of an instance whose connection broke; meanwhile nothing is sent to it. */
   autopsy(instance: Instance): Promise<Autopsy> {
     const { id } = instance.info;
-    if (instance.state === 'ready') {
-      instance.state = 'suspect';
-      instance.group.remove(instance);
-    }
+    instance.cell.suspect();
     let looking = this.#autopsies.get(id);
     if (!looking) {
       looking = this.#examine(instance).finally(() => this.#autopsies.delete(id));
@@ -121,16 +124,16 @@ export class Fleet {
     const { id, socket } = instance.info;
     let seen: Autopsy;
     try {
-      if (!this.#link) throw new Error('no worker');
-      seen = await this.#link.autopsy(id);
+      if (!this.#worker) throw new Error('no worker');
+      seen = await this.#worker.autopsy(id);
     } catch {
       seen = { alive: await answers(socket) }; // The worker is away: whether it takes connections decides.
     }
     log.info({ instance: id, alive: seen.alive, reason: seen.reason }, 'instance examined');
     if (!seen.alive) this.#drop(id);
-    else if (instance.state === 'suspect') {
-      instance.state = 'ready';
-      instance.group.restore(instance);
+    else if (instance.cell.has(SUSPECT)) {
+      instance.cell.trust();
+      instance.group.released();
     }
     return seen;
   }
@@ -139,7 +142,7 @@ export class Fleet {
     const { slots, loads, revision, clock, log } = this.#options;
     try {
       const record = await revision(info.revision);
-      if (record) slots.add(info, slots.group(record, loads.of(info.revision, clock.monotonic())));
+      if (record) slots.add(info, slots.group(record, loads.of(record, clock.monotonic())));
       else log.warn({ instance: info.id, revision: info.revision }, 'instance of an unknown revision');
     } catch (error) {
       log.warn({ instance: info.id, err: toFnError(error) }, 'instance not admitted');

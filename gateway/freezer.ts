@@ -8,23 +8,18 @@ import type { FreezerFile } from '../core/account.ts';
 export class Freezer implements Disposable {
   readonly #file: FreezerFile;
   #fd = -1;
-  #frozen = true; // An earlier gateway may have left it so: the first wake thaws it.
 
   constructor(file: FreezerFile) {
     this.#file = file;
   }
 
-  get frozen(): boolean {
-    return this.#frozen;
-  }
-
-  freeze(): void {
-    this.#frozen = this.#write(this.#file.freeze);
+  /** False when it could not be. */
+  freeze(): boolean {
+    return this.#write(this.#file.freeze);
   }
 
   thaw(): void {
     this.#write(this.#file.thaw);
-    this.#frozen = false;
   }
 
   [Symbol.dispose](): void {

@@ -12,23 +12,30 @@ import type { LoadReport, RevisionRecord } from '../core/records.ts';
 import { Snapshot } from '../core/store/snapshot.ts';
 import type { Change, Store } from '../core/store/store.ts';
 import { nextWeighted } from './balancer.ts';
-import { type Autopsy, WorkerLink } from './control.ts';
+import type { Autopsy } from './control.ts';
 import { Fleet } from './fleet.ts';
 import type { InvocationOwner } from './invocation.ts';
 import type { Ledger } from './ledger.ts';
 import { LoadTable } from './load.ts';
 import { type FunctionRoute, RouteTable, type TrafficTarget } from './routes.ts';
-import { type Group, type Instance, Slots } from './slots.ts';
+import type { Group } from './slots/group.ts';
+import type { Instance } from './slots/instance.ts';
+import type { Peers } from './slots/room.ts';
+import type { Rows } from './slots/rows.ts';
+import { Slots } from './slots/slots.ts';
 import { keyOf, stickTo } from './sticky.ts';
 import type { Tally } from './tally.ts';
 
 export interface FunctionsOptions {
-  readonly config: Pick<Config, 'freezeAfter' | 'paths' | 'startTimeout' | 'waitingLimit'>;
+  readonly config: Pick<Config, 'freezeAfter' | 'waitingLimit'>;
   readonly gateway: string;
   readonly store: Store;
   readonly ledger: Ledger;
   /** Where records of invocations go. */
   readonly invocations: InvocationWriter | undefined;
+  /** Shared with the other threads of the gateway. */
+  readonly rows: Rows;
+  readonly peers: Peers;
   readonly clock: Clock;
   readonly log: Log;
   /** A function is no more. */
@@ -38,43 +45,36 @@ export interface FunctionsOptions {
 export class Functions implements InvocationOwner, AsyncDisposable {
   readonly routes = new RouteTable();
   readonly #options: FunctionsOptions;
-  readonly #loads = new LoadTable();
+  /** What the worker gives and takes. */
+  readonly fleet: Fleet;
+  readonly #loads: LoadTable;
   readonly #slots: Slots;
-  readonly #fleet: Fleet;
-  readonly #link: WorkerLink;
   readonly #snapshot: Snapshot;
   #tidying = false;
 
   private constructor(options: FunctionsOptions, snapshot: Snapshot) {
-    const { config, gateway, store, clock, log } = options;
+    const { config, store, rows, peers, clock, log } = options;
     this.#options = options;
     this.#snapshot = snapshot;
+    this.#loads = new LoadTable(rows);
     this.#slots = new Slots({
-      acquire: (name, revision) => this.#link.acquire(name, revision),
+      acquire: (name, revision) => this.fleet.acquire(name, revision),
       waitingLimit: config.waitingLimit,
+      rows,
+      peers,
       clock,
     });
-    this.#fleet = new Fleet({
+    this.fleet = new Fleet({
       slots: this.#slots,
       loads: this.#loads,
       revision: async (id) => this.#revision(id) ?? (await store.get('revision', id))?.value,
       clock,
       log,
     });
-    this.#link = new WorkerLink({
-      socket: config.paths.workerSocket,
-      gateway,
-      handlers: this.#fleet.handlers,
-      onConnecting: this.#fleet.connecting,
-      onInstances: this.#fleet.sync,
-      startTimeout: config.startTimeout,
-      log,
-    });
-    this.#fleet.attach(this.#link);
     for (const record of snapshot.values('function')) this.#setRoute(record.name);
   }
 
-  /** Reads the records, and begins to look for the worker. Resolves without it: it may come later. */
+  /** Reads the records. The worker is attached to the fleet afterwards. */
   static async open(options: FunctionsOptions): Promise<Functions> {
     let functions: Functions | undefined;
     const snapshot = await Snapshot.open(options.store, ['function', 'revision'], {
@@ -90,15 +90,15 @@ export class Functions implements InvocationOwner, AsyncDisposable {
     if (!route) throw notFound(callee, this.routes);
     const target = targetFor(route, fields);
     if (!target) throw new FnError('function.not_ready', `${callee} has no ready revision`, { retryAfterS: 1 });
-    return this.#slots.group(target.revision, this.#loads.of(target.revision.id, this.#options.clock.monotonic()));
+    return this.#slots.group(target.revision, this.#loads.of(target.revision, this.#options.clock.monotonic()));
   }
 
   kill(instance: Instance, reason: 'timeout' | 'used', invocation: string): Promise<void> {
-    return this.#fleet.kill(instance, reason, invocation);
+    return this.fleet.kill(instance, reason, invocation);
   }
 
   autopsy(instance: Instance): Promise<Autopsy> {
-    return this.#fleet.autopsy(instance);
+    return this.fleet.autopsy(instance);
   }
 
   finished(revision: RevisionRecord, tally: Tally): void {
@@ -126,12 +126,26 @@ export class Functions implements InvocationOwner, AsyncDisposable {
     for (const instance of this.#slots.instances()) instance.rest(now, config.freezeAfter);
   }
 
-  totals(): { inFlight: number; waiting: number; instances: number; worker: boolean } {
-    return { ...this.#loads.totals(), instances: this.#slots.size, worker: this.#link.connected };
+  totals(): { inFlight: number; waiting: number; instances: number } {
+    return { ...this.#loads.totals(), instances: this.#slots.size };
+  }
+
+  /** Another thread has freed a slot, or knows that there may be one. */
+  wake(revision: RevisionId): void {
+    this.#slots.known(revision)?.advance();
+  }
+
+  /** Another thread's start has failed. */
+  startFailed(revision: RevisionId, failure: FnError): void {
+    this.#slots.known(revision)?.startFailed(failure);
+  }
+
+  /** Where a function's requests go. */
+  revisionsOf(name: string): RevisionId[] {
+    return (this.routes.get(name)?.targets ?? []).map(({ revision }) => revision.id);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#link[Symbol.asyncDispose]();
     for (const instance of this.#slots.instances()) this.#slots.remove(instance.info.id);
     await this.#snapshot[Symbol.asyncDispose]();
   }

@@ -1,29 +1,21 @@
-/** The data plane: HTTP in, instance out. It needs neither Redis, controller nor worker to keep answering from instances
- *  that are ready. This file only puts the parts together:
- *
- *    listener → connection → dispatch → policy/gate ┬→ invocation → slots → upstream → the instance
- *                                                   └→ page (async, invocations, health, metrics)
- *    functions: records and instances behind all of it */
+/** The gateway: HTTP in, instance out. One data plane in this thread, or (FN_GATEWAY_THREADS) one in each of several with this
+ *  one as their coordinator; either way one connection to the worker, one report of load, one page of metrics. */
 
 import type { Redis } from 'ioredis';
-import { type Clock, systemClock } from '../core/clock.ts';
-import { AddressSet } from '../core/addresses.ts';
-import { type Config, listOf } from '../core/config.ts';
-import { toFnError } from '../core/errors.ts';
-import { InvocationWriter } from '../core/invocation-log.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Config } from '../core/config.ts';
+import type { LoadReport } from '../core/records.ts';
 import type { Log } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { LOAD_HASH } from '../core/queues.ts';
 import type { Store } from '../core/store/store.ts';
 import type { Millis } from '../core/units.ts';
-import { AsyncQueues } from './async.ts';
 import type { Certificate } from './certificate.ts';
-import { CLIENT_PATIENCE, type ClientPatience } from './connection.ts';
-import { Dispatcher } from './dispatch.ts';
-import { Functions } from './functions.ts';
-import { Ledger } from './ledger.ts';
-import { Listener } from './listener.ts';
-import { Gate } from './policy/gate.ts';
+import type { ClientPatience } from './connection.ts';
+import { WorkerLink } from './control.ts';
+import { Plane } from './plane.ts';
+import { ALONE } from './slots/room.ts';
+import { Rows, sharedRows } from './slots/rows.ts';
 
 export interface GatewayOptions {
   readonly config: Config;
@@ -53,79 +45,66 @@ export interface Gateway extends AsyncDisposable {
 }
 
 const REPORT_EVERY: Millis = 1000;
-const REST_EVERY: Millis = 250;
 const DRAIN_WITHIN: Millis = 30_000;
 
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
-  const { config, store, redis, log, metrics, clock = systemClock } = options;
-  const id = `gateway-${config.node}-${process.pid}`;
-  const ledger = new Ledger(metrics);
-  const queues = redis && new AsyncQueues(redis);
-  const invocations = redis && new InvocationWriter(redis);
-  const functions = await Functions.open({
-    config,
-    gateway: id,
-    store,
-    ledger,
-    invocations,
-    clock,
-    log,
-    onRemoved: (name) => queues?.drop(name),
-  });
-  const gate = await Gate.open({
-    store,
-    metrics,
-    ...(redis && { redis }),
-    clock,
-    failed: (error) => functions.failed(error),
-    onError: (error) => log.debug({ err: toFnError(error) }, 'policies not refreshed'),
-  });
-  const metricsText = (): Promise<string> => {
-    gate.prune((name) => functions.routes.get(name) !== undefined);
-    const { inFlight, waiting } = functions.totals();
-    return ledger.text(inFlight, waiting);
-  };
-  const dispatcher = new Dispatcher({
-    config,
-    routes: functions.routes,
-    invocations: functions,
-    gate,
-    queues,
-    metricsText,
-  });
-  const proxies = listOf(config.trustedProxies);
-  const listener = new Listener({
-    bodyLimit: config.bodyLimit,
-    proxies: proxies.length > 0 ? new AddressSet(proxies) : undefined,
-    patience: { ...CLIENT_PATIENCE, ...options.patience },
-    open: (connection, head, requestId) => dispatcher.open(connection, head, requestId),
-    refused: (error) => functions.failed(error),
-  });
-  const report = (): void => {
-    invocations?.flush().catch(() => {}); // The same: records are not worth waiting for.
-    redis?.hset(LOAD_HASH, id, JSON.stringify(functions.report())).catch(() => {}); // Redis is away: the next one.
-  };
-  const reporter = setInterval(report, REPORT_EVERY).unref();
-  const rester = setInterval(() => functions.rest(), REST_EVERY).unref();
+  const id = `gateway-${options.config.node}-${process.pid}`;
+  return inThisThread(options, id);
+}
 
-  const end = async (within: Millis = DRAIN_WITHIN): Promise<void> => {
-    await listener.drain(within);
-    clearInterval(reporter);
-    clearInterval(rester);
-    await invocations?.flush().catch(() => {});
-    await gate[Symbol.asyncDispose]();
-    await functions[Symbol.asyncDispose]();
-    await queues?.[Symbol.asyncDispose]();
-    await redis?.hdel(LOAD_HASH, id).catch(() => 0); // Redis is away: the report grows old by itself.
+async function inThisThread(options: GatewayOptions, id: string): Promise<Gateway> {
+  const { config, log, redis } = options;
+  const metricsText = (): Promise<string> => plane.metrics().text();
+  const plane = await Plane.open({
+    ...options,
+    redis,
+    gateway: id,
+    rows: new Rows(sharedRows(1)),
+    peers: ALONE,
+    metricsText,
+    revisionsOf: async (name) => plane.functions.revisionsOf(name),
+  });
+  const { fleet } = plane.functions;
+  const link = new WorkerLink({
+    socket: config.paths.workerSocket,
+    gateway: id,
+    handlers: fleet.handlers,
+    onConnecting: fleet.connecting,
+    onInstances: fleet.sync,
+    startTimeout: config.startTimeout,
+    log,
+  });
+  fleet.attach(link);
+  const reporting = reportLoad(redis, id, async () => plane.functions.report());
+  const end = async (within: Millis): Promise<void> => {
+    await plane.listener.drain(within);
+    await reporting[Symbol.asyncDispose]();
+    await link[Symbol.asyncDispose]();
+    await plane[Symbol.asyncDispose]();
   };
   return {
     id,
-    listen: (fd) => listener.listen(fd),
-    listenTls: (fd, certificate) => listener.listenTls(fd, certificate),
-    listenTrusted: (fd) => listener.listenTrusted(fd),
-    facts: () => ({ connections: listener.size, ...functions.totals() }),
+    listen: (fd) => plane.listener.listen(fd),
+    listenTls: (fd, certificate) => plane.listener.listenTls(fd, certificate),
+    listenTrusted: (fd) => plane.listener.listenTrusted(fd),
+    facts: () => ({ ...plane.facts(), worker: link.connected }),
     metricsText,
-    end,
+    end: (within = DRAIN_WITHIN) => end(within),
     [Symbol.asyncDispose]: () => end(0),
+  };
+}
+
+/** Tells the controller of the load, about once a second; withdraws the report when disposed. */
+function reportLoad(redis: Redis | undefined, id: string, report: () => Promise<LoadReport>): AsyncDisposable {
+  const tell = async (): Promise<void> => {
+    const text = JSON.stringify(await report());
+    await redis?.hset(LOAD_HASH, id, text);
+  };
+  const timer = setInterval(() => void tell().catch(() => {}), REPORT_EVERY).unref(); // Redis is away: the next one.
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer);
+      await redis?.hdel(LOAD_HASH, id).catch(() => 0); // Redis is away: the report grows old by itself.
+    },
   };
 }

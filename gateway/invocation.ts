@@ -20,7 +20,9 @@ import type { ReplyHead } from './http/parse-reply.ts';
 import type { RequestHead } from './http/parse-request.ts';
 import { dateField } from './http/write.ts';
 import { withoutCors } from './policy/fields.ts';
-import type { Group, Instance, Waiter } from './slots.ts';
+import { DOOMED } from './slots/cell.ts';
+import type { Group, Waiter } from './slots/group.ts';
+import type { Instance } from './slots/instance.ts';
 import { Tally } from './tally.ts';
 import type { ReplySink, Upstream } from './upstream.ts';
 
@@ -166,14 +168,13 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#instance = instance;
     this.#phase = 'sent';
     this.#attempts++;
-    this.#group.load.began();
+    this.#group.load.began(now);
     const thawed = instance.wake();
     if (waited || thawed) {
-      const kind = thawed ? 'thawed' : instance.used ? 'warm' : instance.info.start.kind;
+      const kind = thawed ? 'thawed' : instance.cell.wasUsed ? 'warm' : instance.info.start.kind;
       this.#tally.startKind = kind;
       this.#start = `${kind};ms=${(now - this.#arrivedAt).toFixed(1)}`;
     }
-    instance.used = true;
     this.#tally.begin(instance, now);
     const upstream = instance.pool.take(now);
     this.#upstream = upstream;
@@ -264,7 +265,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     else {
       this.#phase = 'over';
       this.#upstream = undefined;
-      if (reusable && instance.state !== 'doomed') instance.pool.give(upstream, now, instance.concurrency);
+      if (reusable && !instance.cell.has(DOOMED)) instance.pool.give(upstream, now, instance.concurrency);
       else upstream.destroy();
       this.#group.load.ended(now);
       this.#report(this.#status);

@@ -48,12 +48,11 @@ export class Ledger {
     this.#metrics.histogram('fn_request_duration_seconds').remove({ function: name });
   }
 
-  /** Prometheus text. */
-  text(inFlight: number, waiting: number): Promise<string> {
+  /** Brings the metrics up to date. */
+  flush(inFlight: number, waiting: number): void {
     for (const [name, ledger] of this.#functions) this.#flush(name, ledger);
     this.#metrics.gauge('fn_requests_in_flight').set(inFlight);
     this.#metrics.gauge('fn_requests_waiting').set(waiting);
-    return this.#metrics.text();
   }
 
   #flush(name: FunctionName, ledger: FunctionLedger): void {

@@ -1,20 +1,42 @@
 /** What this gateway knows of each revision's load, told to the controller once a second in the background. Counting costs
- *  a request a few additions; only revisions with instances or requests are reported. */
+ *  a request a few additions; only revisions with instances or requests are reported.
+ *
+ *  How many wait for a function and are busy in a revision is counted over all threads of the gateway, so that the bound of the
+ *  waiting room and the peak are exact; the rest is each thread's own, and `mergeReports` puts it together. */
 
 import type { RevisionId } from '../core/ids.ts';
-import type { LoadReport } from '../core/records.ts';
+import type { LoadReport, RevisionRecord } from '../core/records.ts';
 import type { Millis } from '../core/units.ts';
+import type { Rows } from './slots/rows.ts';
 
-export class RevisionLoad {
+type Reported = LoadReport['revisions'][string];
+
+export class RevisionLoad implements Disposable {
+  readonly #rows: Rows;
+  /** Where it is counted how many wait for the function. */
+  readonly #waitingAt: number;
+  /** Where it is counted how many wait for the revision or are in flight. */
+  readonly #busyAt: number;
   inFlight = 0;
   waiting = 0;
   instances = 0;
-  peak = 0;
+  /** That refer to this. */
+  groups = 0;
   arrivals = 0;
   lastActive: Millis;
+  #peak = 0;
+  /** Milliseconds spent by requests, in flight or waiting, up to `#areaAt`. */
+  #area = 0;
+  #areaAt: Millis;
+  #reportedAt: Millis;
 
-  constructor(now: Millis) {
+  constructor({ id, function: name }: RevisionRecord, rows: Rows, now: Millis) {
+    this.#rows = rows;
+    this.#waitingAt = rows.open(`waiting for ${name}`).at;
+    this.#busyAt = rows.open(`busy in ${id}`).at;
     this.lastActive = now;
+    this.#areaAt = now;
+    this.#reportedAt = now;
   }
 
   arrived(now: Millis): void {
@@ -22,28 +44,82 @@ export class RevisionLoad {
     this.lastActive = now;
   }
 
-  began(): void {
+  began(now: Millis): void {
+    this.#change(now, 1);
     this.inFlight++;
-    this.sample();
   }
 
   ended(now: Millis): void {
+    this.#change(now, -1);
     this.inFlight--;
     this.lastActive = now;
   }
 
-  sample(): void {
-    const busy = this.inFlight + this.waiting;
-    if (busy > this.peak) this.peak = busy;
+  /** Enters the function's waiting room; false when `limit` requests are in it already. */
+  wait(limit: number, now: Millis): boolean {
+    const { cells } = this.#rows;
+    const at = this.#waitingAt;
+    for (;;) {
+      const waiting = Atomics.load(cells, at);
+      if (waiting >= limit) return false;
+      if (Atomics.compareExchange(cells, at, waiting, waiting + 1) === waiting) break;
+    }
+    this.#change(now, 1);
+    this.waiting++;
+    return true;
+  }
+
+  /** Leaves it. */
+  waited(now: Millis): void {
+    Atomics.sub(this.#rows.cells, this.#waitingAt, 1);
+    this.#change(now, -1);
+    this.waiting--;
+  }
+
+  /** What happened since the last report; undefined when there is nothing to say. */
+  report(now: Millis): Reported | undefined {
+    const { inFlight, waiting, arrivals } = this;
+    this.#settle(now);
+    const took = now - this.#reportedAt;
+    const average = took > 0 ? this.#area / took : inFlight + waiting;
+    const peak = Math.max(this.#peak, inFlight + waiting);
+    this.#reportedAt = now;
+    this.#area = 0;
+    this.#peak = 0;
+    this.arrivals = 0;
+    if (inFlight + waiting + arrivals + peak + this.instances === 0) return undefined;
+    const idleMs = inFlight + waiting > 0 ? 0 : Math.max(0, Math.round(now - this.lastActive));
+    return { inFlight, waiting, average: Math.round(average * 1000) / 1000, peak, arrivals, idleMs };
+  }
+
+  [Symbol.dispose](): void {
+    this.#rows.close(this.#waitingAt);
+    this.#rows.close(this.#busyAt);
+  }
+
+  #change(now: Millis, by: 1 | -1): void {
+    this.#settle(now);
+    const busy = Atomics.add(this.#rows.cells, this.#busyAt, by) + by;
+    if (busy > this.#peak) this.#peak = busy;
+  }
+
+  #settle(now: Millis): void {
+    this.#area += (this.inFlight + this.waiting) * (now - this.#areaAt);
+    this.#areaAt = now;
   }
 }
 
 export class LoadTable {
+  readonly #rows: Rows;
   readonly #revisions = new Map<RevisionId, RevisionLoad>();
 
-  of(id: RevisionId, now: Millis): RevisionLoad {
-    let load = this.#revisions.get(id);
-    if (!load) this.#revisions.set(id, (load = new RevisionLoad(now)));
+  constructor(rows: Rows) {
+    this.#rows = rows;
+  }
+
+  of(revision: RevisionRecord, now: Millis): RevisionLoad {
+    let load = this.#revisions.get(revision.id);
+    if (!load) this.#revisions.set(revision.id, (load = new RevisionLoad(revision, this.#rows, now)));
     return load;
   }
 
@@ -57,16 +133,12 @@ export class LoadTable {
     return { inFlight, waiting };
   }
 
-  /** The report since the last one. Those without instances, requests or arrivals are left out. */
+  /** The report since the last one. */
   report(gateway: string, wallNow: Millis, now: Millis): LoadReport {
-    const revisions: Record<string, LoadReport['revisions'][string]> = {};
+    const revisions: Record<string, Reported> = {};
     for (const [id, load] of this.#revisions) {
-      const { inFlight, waiting, peak, arrivals, instances } = load;
-      if (inFlight + waiting + arrivals + instances === 0) continue;
-      const idleMs = inFlight + waiting > 0 ? 0 : Math.max(0, Math.round(now - load.lastActive));
-      revisions[id] = { inFlight, waiting, peak: Math.max(peak, inFlight + waiting), arrivals, idleMs };
-      load.peak = 0;
-      load.arrivals = 0;
+      const reported = load.report(now);
+      if (reported) revisions[id] = reported;
     }
     return { gateway, at: wallNow, revisions };
   }
@@ -74,7 +146,9 @@ export class LoadTable {
   /** Drops revisions that no request can reach any more. */
   prune(isReachable: (id: RevisionId) => boolean): void {
     for (const [id, load] of this.#revisions) {
-      if (!isReachable(id) && load.inFlight + load.waiting + load.instances === 0) this.#revisions.delete(id);
+      if (isReachable(id) || load.inFlight + load.waiting + load.instances + load.groups > 0) continue;
+      load[Symbol.dispose]();
+      this.#revisions.delete(id);
     }
   }
 }

@@ -7,7 +7,7 @@ import type { InvocationRecord } from '../core/invocation-log.ts';
 import type { StartKind } from '../core/records.ts';
 import type { Bytes, Millis } from '../core/units.ts';
 import { outcomeOf } from './endings.ts';
-import type { Instance } from './slots.ts';
+import type { Instance } from './slots/instance.ts';
 import type { Baseline, Used } from './usage.ts';
 
 export class Tally {
@@ -34,7 +34,7 @@ export class Tally {
   /** The instance is about to work on it. */
   begin(instance: Instance, now: Millis): void {
     this.#instance = instance;
-    this.#baseline = instance.usage?.begin(now, instance.inFlight);
+    this.#baseline = instance.usage?.begin(now);
   }
 
   /** Reads what was used, once: as soon as the work is done or is being ended, while the counters are still there. */

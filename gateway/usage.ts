@@ -1,6 +1,7 @@
 /** What the invocations of one instance use, from the counters of its cgroup. A sample is taken when one begins and when it
  *  ends. Back to back, the sample that ended one begins the next: the instance did nothing between. Those that overlap, whose
- *  numbers are of all of them anyway, share samples too: at 6 µs each they would cost a busy gateway a quarter of its cpu. */
+ *  numbers are of all of them anyway, share samples too: at 6 µs each they would cost a busy gateway a quarter of its cpu.
+ *  Whether anything ran between or beside is told by the number of slots that all threads have taken of the instance. */
 
 import { type AccountFiles, AccountReader, type Sample } from '../core/account.ts';
 import type { Bytes, Micros, Millis } from '../core/units.ts';
@@ -15,7 +16,15 @@ export interface Used {
 
 interface Baseline {
   readonly sample: Sample;
-  readonly overlaps: number;
+  readonly takenBefore: number;
+  readonly wasIdle: boolean;
+}
+
+/** The slots of the instance; what the last `take` of this thread found. */
+export interface Taken {
+  readonly taken: number;
+  readonly takenBefore: number;
+  readonly wasIdle: boolean;
 }
 
 /** How old a sample may be to count as the present: less than what a function could notice of. */
@@ -23,27 +32,29 @@ const FRESH: Millis = 0.5;
 
 export class Usage implements Disposable {
   readonly #reader: AccountReader;
+  readonly #slots: Taken;
   #last: Sample | undefined;
   #lastAt: Millis = 0;
-  #overlaps = 0;
+  #lastTaken = -1;
   #isDisposed = false;
 
-  constructor(files: AccountFiles) {
+  constructor(files: AccountFiles, slots: Taken) {
     this.#reader = new AccountReader(files);
+    this.#slots = slots;
   }
 
-  /** @param inFlight invocations in the instance, this one counted. */
-  begin(now: Millis, inFlight: number): Baseline | undefined {
-    if (inFlight > 1) this.#overlaps++;
-    const isAlone = inFlight === 1;
-    const sample = this.#fresh(now) ?? this.#read();
-    if (!sample || (isAlone && !this.#resetPeak())) return undefined;
-    return { sample, overlaps: this.#overlaps - (isAlone ? 0 : 1) };
+  /** Right after a slot was taken. */
+  begin(now: Millis): Baseline | undefined {
+    const { takenBefore, wasIdle } = this.#slots;
+    const sample = (wasIdle && this.#lastTaken !== takenBefore ? undefined : this.#fresh(now)) ?? this.#read();
+    if (!sample || (wasIdle && !this.#resetPeak())) return undefined;
+    return { sample, takenBefore, wasIdle };
   }
 
   /** Undefined when the group is gone. */
   end(baseline: Baseline): Used | undefined {
-    const isShared = this.#overlaps !== baseline.overlaps;
+    const { taken } = this.#slots;
+    const isShared = !baseline.wasIdle || ((taken - baseline.takenBefore) | 0) !== 1;
     const now = performance.now();
     let sample = isShared ? this.#fresh(now) : undefined;
     if (!sample) {
@@ -51,6 +62,7 @@ export class Usage implements Disposable {
       if (!sample) return undefined;
       this.#last = sample;
       this.#lastAt = now;
+      this.#lastTaken = taken;
     }
     return {
       cpu: Math.round(sample.cpu - baseline.sample.cpu),

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { leastLoaded, nextWeighted, startsNeeded } from '../../gateway/balancer.ts';
 
 describe('leastLoaded', () => {
-  const at = (...loads: number[]) => loads.map((inFlight, id) => ({ id, inFlight, concurrency: 3 }));
+  const at = (...loads: number[]) => loads.map((inFlight, id) => ({ id, inFlight, concurrency: 3, isOpen: true }));
 
   it('takes the one with the fewest invocations', () => {
     expect(leastLoaded(at(2, 1, 2))?.id).toBe(1);
