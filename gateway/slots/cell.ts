@@ -20,7 +20,6 @@ export const SUSPECT = 1 << 19;
 export const DRAINING = 1 << 20;
 export const DOOMED = 1 << 21;
 const OUT = SUSPECT | DRAINING | DOOMED;
-export type Mark = typeof SUSPECT | typeof DRAINING | typeof DOOMED;
 
 const WORD = 0;
 /** Slots ever taken: two equal readings mean that nothing began between them. */
@@ -78,7 +77,7 @@ export class Cell implements Disposable {
     return Atomics.load(this.#cells, this.#at + TAKEN);
   }
 
-  has(mark: Mark): boolean {
+  has(mark: number): boolean {
     return (this.#word & mark) !== 0;
   }
 
@@ -105,7 +104,7 @@ export class Cell implements Disposable {
     Atomics.sub(this.#cells, this.#at + WORD, 1);
   }
 
-  mark(mark: Mark): void {
+  mark(mark: number): void {
     Atomics.or(this.#cells, this.#at + WORD, mark);
   }
 
