@@ -44,8 +44,8 @@ describe('the table of shared rows', () => {
 
   it('is bounded, and says so', () => {
     const rows = new Rows(sharedRows(1));
-    for (let i = 0; i < 65_536; i++) rows.open(`n${i}`);
-    expect(() => rows.open('one more')).toThrow(/65536/);
+    for (let i = 0; i < 131_072; i++) rows.open(`n${i}`);
+    expect(() => rows.open('one more')).toThrow(/131072/);
     expect(rows.open('n1').isNew).toBe(false);
   });
 
