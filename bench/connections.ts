@@ -8,6 +8,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { NODE_FLAGS } from '../core/service.ts';
 import type { GatewaySetup } from './warm/gateway.ts';
 
 const [functions = '10000', connections = '10000'] = process.argv.slice(2);
@@ -24,7 +25,7 @@ async function start(home: string, socket: string, count: number): Promise<Gatew
   const env = { PATH: process.env['PATH'] ?? '/usr/bin:/bin' };
   const child = spawn(
     process.execPath,
-    [program, JSON.stringify({ home, socket, functions: count } satisfies GatewaySetup)],
+    [...NODE_FLAGS, program, JSON.stringify({ home, socket, functions: count } satisfies GatewaySetup)],
     {
       env,
       stdio: ['ignore', 'pipe', 'inherit'],

@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { parseArgs } from 'node:util';
+import { NODE_FLAGS } from '../core/service.ts';
 import { overloadGraph, type OverloadPoint } from './support/graph.ts';
 import { cleanEnvironment } from './support/environment.ts';
 import { percentile } from './support/statistics.ts';
@@ -111,7 +112,7 @@ const home = await mkdtemp(join(tmpdir(), 'fno-'));
 const socket = join(home, 'f.sock');
 const env = { ...cleanEnvironment(), FN_WAITING_LIMIT: String(WAITING) };
 const start = (file: string, ...args: string[]): ChildProcessByStdio<null, Readable, null> =>
-  spawn(process.execPath, [join(import.meta.dirname, 'warm', file), ...args], {
+  spawn(process.execPath, [...NODE_FLAGS, join(import.meta.dirname, 'warm', file), ...args], {
     env,
     stdio: ['ignore', 'pipe', 'inherit'],
   });

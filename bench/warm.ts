@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { AccountFiles } from '../core/account.ts';
+import { NODE_FLAGS } from '../core/service.ts';
 import { startRedis } from '../test/support/redis.ts';
 import { openCgroups } from '../worker/cgroup/open.ts';
 import { cleanEnvironment } from './support/environment.ts';
@@ -152,6 +153,7 @@ async function run(home: string): Promise<void> {
     gateways.set(
       functions,
       await lab.start(process.execPath, [
+        ...NODE_FLAGS,
         join(here, 'warm/gateway.ts'),
         JSON.stringify({
           home: own,

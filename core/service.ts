@@ -15,6 +15,10 @@ import type { Millis } from './units.ts';
 
 export type Role = ProcessReport['role'];
 
+/** What node is started with for each of them. Young objects get 8 MiB at most: with V8's 16 a gateway that streams for a
+ *  while grows by 70 MiB and not 30, and is no faster. */
+export const NODE_FLAGS: readonly string[] = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8'];
+
 export interface ServiceContext {
   readonly config: Config;
   readonly log: Log;

@@ -13,7 +13,7 @@ import { type Context, ensureContext } from '../../core/context.ts';
 import { FnError, fromProblem, toFnError } from '../../core/errors.ts';
 import { passSockets } from '../../core/inherited.ts';
 import { checkRedisIsSafe, connectRedis, waitForRedis } from '../../core/redis.ts';
-import type { Role } from '../../core/service.ts';
+import { NODE_FLAGS, type Role } from '../../core/service.ts';
 import type { Millis } from '../../core/units.ts';
 import { prepareHome } from './directories.ts';
 import { environmentOf } from './environment.ts';
@@ -162,7 +162,7 @@ function keptRole(role: Role, config: Config, sockets: Sockets, events: ProcessE
     ...events,
     launch: () => {
       const { env, stdio } = passSockets(sockets.of(role));
-      return spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, role], {
+      return spawn(process.execPath, [...NODE_FLAGS, MAIN, role], {
         env: { ...environmentOf(role, config, process.env), ...env },
         detached: true,
         stdio: ['ignore', 'pipe', 'pipe', ...stdio, 'ipc'], // Inherited sockets begin at 3.

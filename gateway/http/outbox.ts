@@ -2,6 +2,7 @@
  *  node writes without allocating a buffer; large pieces stay
  *  buffers. */
 
+import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { free } from './free.ts';
 import { latin1 } from './latin1.ts';
@@ -12,7 +13,6 @@ const COPY_MAX = 4096;
 export class Outbox {
   #text = '';
   #parts: (string | Buffer)[] = [];
-  #copies: Buffer[] = [];
   /** Bytes held. */
   size = 0;
 
@@ -28,7 +28,7 @@ export class Outbox {
     if (length <= COPY_MAX) this.#text += latin1(buffer, start, end);
     else {
       let piece = buffer.subarray(start, end);
-      if (lent) this.#copies.push((piece = Buffer.from(piece)));
+      if (lent) piece = Buffer.from(piece);
       this.#parts.push(this.#text, piece);
       this.#text = '';
     }
@@ -56,21 +56,24 @@ export class Outbox {
     this.#parts = [];
     socket.cork();
     for (const part of parts) {
-      if (typeof part !== 'string') socket.write(part);
+      if (typeof part !== 'string') writeOnce(socket, part);
       else if (part !== '') socket.write(part, 'latin1');
     }
     if (text !== '') socket.write(text, 'latin1');
     socket.uncork();
-    const copies = this.#copies;
-    this.#copies = [];
-    if (socket.writableLength === 0) for (const copy of copies) free(copy);
     return !socket.writableNeedDrain;
   }
 
   clear(): void {
     this.#text = '';
     this.#parts = [];
-    this.#copies = [];
     this.size = 0;
   }
+}
+
+/** Writes a buffer that nobody needs afterwards. A real socket has it in the kernel when it calls back; other streams may
+ *  still pass it on. */
+function writeOnce(socket: Writable, buffer: Buffer): void {
+  if (socket instanceof Socket) socket.write(buffer, () => free(buffer));
+  else socket.write(buffer);
 }

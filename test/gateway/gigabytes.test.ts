@@ -5,6 +5,8 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { GatewaySetup } from '../../bench/warm/gateway.ts';
+import { NODE_FLAGS } from '../../core/service.ts';
 
 /** Bytes each way; FN_GIGABYTES=2 for the whole of the promise. */
 const SIZE = Number(process.env['FN_GIGABYTES'] ?? 0.5) * 2 ** 30;
@@ -14,8 +16,14 @@ const GROWTH_MAX = 64 * 2 ** 20;
 /** A gateway in a process of its own, so that its memory is only its own, in front of the socket. */
 async function gatewayProcess(home: string, socket: string) {
   const program = resolve(import.meta.dirname, '../../bench/warm/gateway.ts');
-  const child = spawn(process.execPath, [program, home, socket], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const [line] = (await once(child.stdout, 'data')) as [Buffer];
+  const setup: GatewaySetup = { home, socket, functions: 1 };
+  const child = spawn(process.execPath, [...NODE_FLAGS, program, JSON.stringify(setup)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ready = once(child.stdout, 'data') as Promise<[Buffer]>;
+  const ended = once(child, 'exit').then(([code]) => Promise.reject(new Error(`the gateway ended with ${code}`)));
+  const [line] = await Promise.race([ready, ended]);
+  ended.catch(() => {}); // From here on it ends because it is told to.
   return {
     port: Number(line.toString()),
     async rss(): Promise<number> {
