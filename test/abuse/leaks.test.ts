@@ -22,7 +22,8 @@ describe.skipIf(skipBecause(notRoot())).each(['crun', 'runc'])('under %s', (driv
       const { few, all, closed } = JSON.parse(stdout) as Report;
       expect(all).toEqual(few);
       // The full pool is seen: what is compared is not two times nothing.
-      expect(few).toMatchObject({ namespaces: 14, processes: { length: 4 }, sockets: { length: 2 } });
+      expect(few).toMatchObject({ namespaces: 14, processes: { length: 4 } });
+      expect(few.sockets).toContainEqual(expect.stringMatching(/run\/#\.sock$/));
       expect(few.mounts.filter((path) => !/sandboxes(\/network\/router)?$/.test(path))).toEqual([]);
       expect(closed).toMatchObject({ mounts: [], cgroups: [], processes: [], namespaces: 0, sockets: [], files: [] });
       expect(closed.network).toEqual(['lo']);

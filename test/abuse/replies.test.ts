@@ -26,10 +26,9 @@ describe.skipIf(skipBecause(notRoot()))('the platform reads', () => {
     });
   }, 120_000);
   afterEach(async () => {
-    const seen = await Promise.all(
-      ['/function/replies/fine', '/function/replies/fine', '/function/echo'].map((url) => sight(platform, url)),
-    );
-    expect(seen).toEqual(['200 fine', '200 fine', expect.stringMatching(/^200 /)]);
+    const urls = ['/function/replies/fine?first', '/function/replies/fine?second', '/function/echo'];
+    const seen = await Promise.all(urls.map((url) => sight(platform, url)));
+    expect(seen).toEqual(['200 fine ?first', '200 fine ?second', expect.stringMatching(/^200 /)]);
     expect(await platform.api.get('/v1/status')).toMatchObject({ healthy: true });
   });
   afterAll(() => platform[Symbol.asyncDispose](), 60_000);

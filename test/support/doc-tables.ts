@@ -12,6 +12,7 @@ import { policyShape } from '../../core/policies.ts';
 import { specSchema } from '../../core/spec.ts';
 import { formatBytes, formatDuration } from '../../core/units.ts';
 import { REQUIREMENTS } from '../../setup/table.mjs';
+import { catalogue } from '../abuse/cases/catalogue.ts';
 
 type JsonSchema = z.core.JSONSchema.JSONSchema;
 
@@ -24,6 +25,7 @@ export const TABLES: Readonly<Record<string, () => string | Promise<string>>> = 
   'fn-yaml.md': specification,
   'cli.md': verbs,
   'install.md': requirements,
+  'abuse.md': hostileFunctions,
 };
 
 function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -55,6 +57,11 @@ function metrics(): string {
     help,
   ]);
   return table(['Metric', 'Type', 'Labels', 'Meaning'], rows);
+}
+
+function hostileFunctions(): string {
+  const rows = catalogue().map(({ id, tried, result, heldBy, test }) => [id, tried, result, heldBy, `\`${test}\``]);
+  return table(['Case', 'Tries', 'Result', 'Held by', 'Test'], rows);
 }
 
 function requirements(): string {

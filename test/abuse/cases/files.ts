@@ -8,9 +8,10 @@ const NO = expect.stringMatching(/^(EACCES|EROFS|EPERM|ENOENT|ETXTBSY)$/);
 
 export const FILE_CASES: readonly ProbeCase[] = [
   {
-    id: 'A24',
-    tried: 'opens /etc/passwd, node, the init, the bootstrap, its own code for writing',
-    result: 'EACCES or EROFS',
+    id: 'A24, A25, A57',
+    tried:
+      'opens /etc/passwd, node, the init, the bootstrap, its own code, /proc/self/exe, /proc/1/exe, core_pattern, sysrq for writing',
+    result: 'EACCES or EROFS; the programs of the host are the same bytes afterwards',
     heldBy: 'read-only root; files of the host’s root, who is nobody inside',
     probe: 'files/overwrite',
     expected: {

@@ -111,4 +111,12 @@ export const VISIBILITY_CASES: readonly ProbeCase[] = [
     args: { url: 'http://[::ffff:169.254.169.254]/' },
     expected: UNREACHABLE,
   },
+  {
+    id: 'A59',
+    tried: 'opens the inspector towards everybody',
+    result: 'it listens in a network that nobody else is in',
+    heldBy: NAMESPACE,
+    probe: 'visibility/inspector',
+    expected: expect.stringMatching(/^ws:\/\/0\.0\.0\.0:/),
+  },
 ];

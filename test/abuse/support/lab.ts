@@ -2,7 +2,7 @@
  *  counted exactly, and for a virtual machine that has nothing else. The process should be one of its own: its mount
  *  namespace may change, and orphans become its children. */
 
-import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CLAIM_PATH } from '../../../core/control.ts';
@@ -27,8 +27,8 @@ import { makeRootfs } from './rootfs.ts';
 export interface Lab extends AsyncDisposable {
   readonly host: SandboxHost;
   readonly rootfs: string;
-  /** A sandbox that has loaded the files, from the pool or made for it. It is the caller's to dispose. */
-  load(files: Readonly<Record<string, string>>, options?: LoadOptions): Promise<Loaded>;
+  /** A sandbox that has loaded the files, or the directory, from the pool or made for it. It is the caller's to dispose. */
+  load(files: Readonly<Record<string, string>> | string, options?: LoadOptions): Promise<Loaded>;
 }
 
 export interface LoadOptions {
@@ -36,6 +36,7 @@ export interface LoadOptions {
   readonly memory?: Bytes;
   readonly egress?: Egress;
   readonly cpu?: MilliCpu;
+  readonly handler?: string;
 }
 
 export interface Loaded extends AsyncDisposable {
@@ -45,7 +46,7 @@ export interface Loaded extends AsyncDisposable {
   /** What the claim was answered. */
   readonly claim: Reply;
   /** The function must answer with a JSON object. */
-  call(path: string): Promise<Reply>;
+  readonly call: (path: string) => Promise<Reply>;
 }
 
 export const MEMORY: Bytes = 128 * 2 ** 20;
@@ -85,21 +86,25 @@ export async function openLab(): Promise<Lab> {
   return {
     host,
     rootfs,
-    async load(files, { sandbox: given, memory = MEMORY, egress = 'none', cpu = 1000 } = {}) {
+    async load(
+      files,
+      { sandbox: given, memory = MEMORY, egress = 'none', cpu = 1000, handler = 'index.default' } = {},
+    ) {
       const wanted = { rootfs, memory, egress };
       const sandbox = given ?? (await Sandbox.start<string>(host, newSandboxId(), wanted));
       const log: string[] = [];
       sandbox.listen({ onLines: (lines) => log.push(...lines.map(({ text }) => text)), onDropped: () => {} });
       const task = join(home, `task-${tasks++}`);
       await mkdir(task, { mode: 0o755 });
-      for (const [name, text] of Object.entries(files)) await writeFile(join(task, name), text);
+      if (typeof files === 'string') await cp(files, task, { recursive: true });
+      else for (const [name, text] of Object.entries(files)) await writeFile(join(task, name), text);
       sandbox.mountTask(task);
       sandbox.cgroup.setLimits({ memory, cpu, pids: PIDS_LIMIT });
       const claim = {
         function: 'lab' as FunctionName,
         revision: 'lab-00001' as RevisionId,
         instance: instanceId('lab' as FunctionName, sandbox.id),
-        handler: 'index.default',
+        handler,
         env: {},
         timeoutMs: 30_000,
         memoryBytes: memory,

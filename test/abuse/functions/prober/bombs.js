@@ -19,6 +19,16 @@ export function forks() {
   return never();
 }
 
+export function spin() {
+  for (;;);
+}
+
+/** A child that takes memory until it has no more. */
+export function memoryInChild() {
+  const script = 'const kept = []; for (;;) kept.push(Buffer.alloc(1 << 20, 1))';
+  return once(spawn(process.execPath, ['-e', script], { stdio: 'ignore' }), 'exit');
+}
+
 export async function threads({ count }) {
   const workers = [];
   try {

@@ -18,7 +18,7 @@ import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { attempt } from './attempt.js';
 import { NR } from './numbers.js';
-import { call, fork as forkCode, koffi, outcome, raw, runCode, text } from './syscalls.js';
+import { call, CHILD, fork as forkCode, koffi, outcome, raw, runCode, text, THREAD } from './syscalls.js';
 
 const MIB = 2 ** 20;
 const RUN = fileURLToPath(new URL('run.js', import.meta.url));
@@ -163,10 +163,10 @@ export function children({ count }) {
   }
 }
 
-/** Children that sleep: one task each. */
-export function sleepers({ count }) {
+/** Children or threads that sleep: one task each. */
+export function sleepers({ count, as = 'children' }) {
   const poll = [0xb8, 7, 0, 0, 0, 0x31, 0xff, 0x31, 0xf6, 0x48, 0xc7, 0xc2, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x05];
-  const code = [...forkCode(), 0x85, 0xc0, 0x75, poll.length, ...poll];
+  const code = [...forkCode(as === 'threads' ? THREAD : CHILD), 0x85, 0xc0, 0x75, poll.length, ...poll];
   for (let started = 0; started < Number(count); started++) {
     if (runCode(code) < 0) return { started, stopped: 'refused' };
   }

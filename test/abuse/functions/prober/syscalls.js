@@ -35,10 +35,15 @@ export function runCode(bytes) {
   return koffi.call(code, RETURNS_INT);
 }
 
-/** Machine code that forks by clone, since fork itself is not allowed: the child's pid, or 0, is in eax. */
-export function fork() {
+/** Flags of clone: a child that is told about when it ends, and a thread of this process. */
+export const CHILD = 17;
+export const THREAD = 0x1_0f_00; // VM, FS, FILES, SIGHAND, THREAD
+
+/** Machine code that forks by clone, since fork itself is not allowed: the child's pid, or 0, is in eax. A thread has its
+ *  parent's stack, and must not touch it. */
+export function fork(flags = CHILD) {
   const clone = [0xb8, 56, 0, 0, 0];
-  const flags = [0xbf, 17, 0, 0, 0]; // SIGCHLD
+  const what = [0xbf, flags & 0xff, (flags >> 8) & 0xff, flags >> 16, 0];
   const zeros = [0x31, 0xf6, 0x31, 0xd2, 0x4d, 0x31, 0xd2, 0x4d, 0x31, 0xc0]; // esi, edx, r10, r8
-  return [...clone, ...flags, ...zeros, 0x0f, 0x05];
+  return [...clone, ...what, ...zeros, 0x0f, 0x05];
 }

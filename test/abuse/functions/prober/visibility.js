@@ -2,6 +2,7 @@
 
 import { createSocket } from 'node:dgram';
 import { lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { close, open, url } from 'node:inspector';
 import { connect, createServer } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -160,4 +161,12 @@ function contains(path, { size }, text) {
   } catch {
     return false;
   }
+}
+
+/** Where a debugger would be let in, opened towards everybody. */
+export function inspector() {
+  open(0, '0.0.0.0');
+  const address = url();
+  close();
+  return address;
 }

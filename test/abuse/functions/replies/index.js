@@ -3,6 +3,8 @@
 const OK = 'HTTP/1.1 200 OK\r\n';
 const EVIL = 'HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nEVIL';
 
+let sentToNobody = 0;
+
 /** Text is sent as it is, and the connection closed. */
 const REPLIES = {
   garbage: 'not http at all\r\n\r\n',
@@ -27,8 +29,9 @@ const REPLIES = {
   'field-injection': (request, response) => response.setHeader('x-a', 'b\r\nset-cookie: evil=1'),
   /** Whole and right; a second reply follows when nobody asks. */
   'reply-to-nobody': (request, response) => {
-    response.end('ok', () => setTimeout(() => request.socket.write(EVIL), 20));
+    response.end('ok', () => setTimeout(() => request.socket.write(EVIL, () => sentToNobody++), 20));
   },
+  'sent-to-nobody': (request, response) => response.end(`${sentToNobody} ${queryOf(request)}`),
   'endless-head': ({ socket }) => {
     socket.write(OK);
     repeat(socket, 'x-field: 0\r\n', 20);
@@ -49,9 +52,11 @@ function repeat(socket, text, every) {
   socket.once('close', () => clearInterval(timer));
 }
 
+const queryOf = ({ url }) => new URL(url, 'http://replies').search;
+
 export default function reply(request, response) {
-  const wanted = REPLIES[request.url.split('/').at(-1)];
+  const wanted = REPLIES[request.url.split('?')[0].split('/').at(-1)];
   if (typeof wanted === 'function') wanted(request, response);
   else if (wanted !== undefined) request.socket.end(wanted);
-  else response.end('fine');
+  else response.end(`fine ${queryOf(request)}`);
 }
