@@ -1,4 +1,4 @@
-/** Asks this node's gateway where it sends a function's requests. It learns of changes a moment after they are written; who
+/** Asks this node's gateway, where it sends a function's requests above all. It learns of changes a moment after they are written; who
  *  is told that a deploy is done expects the next request to get the new code. */
 
 import { request } from 'node:http';
@@ -14,28 +14,32 @@ const POLL_EVERY: Millis = 5;
 export async function routed(socketPath: string, callee: string, revision: RevisionId, within: Millis): Promise<void> {
   const end = performance.now() + within;
   while (performance.now() < end) {
-    const revisions = await ask(socketPath, callee);
+    const revisions = revisionsIn(await readFromGateway(socketPath, `/_fn/routes/${callee}`, ASK_WITHIN));
     if (!revisions || revisions.includes(revision)) return;
     await sleep(POLL_EVERY);
   }
 }
 
-function ask(socketPath: string, callee: string): Promise<readonly unknown[] | undefined> {
+function revisionsIn(text: string | undefined): readonly unknown[] | undefined {
+  if (text === undefined) return undefined;
+  try {
+    const { revisions } = JSON.parse(text) as { revisions?: unknown };
+    return Array.isArray(revisions) ? revisions : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the gateway answers on its internal socket; undefined when it does not, or not in time. */
+export function readFromGateway(socketPath: string, path: string, within: Millis): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const call = request({ socketPath, path: `/_fn/routes/${callee}`, signal: AbortSignal.timeout(ASK_WITHIN) });
+    const call = request({ socketPath, path, signal: AbortSignal.timeout(within) });
     call.once('error', () => resolve(undefined));
     call.once('response', (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
       response.once('error', () => resolve(undefined));
-      response.once('end', () => {
-        try {
-          const { revisions } = JSON.parse(text) as { revisions?: unknown };
-          resolve(Array.isArray(revisions) ? revisions : undefined);
-        } catch {
-          resolve(undefined);
-        }
-      });
+      response.once('end', () => resolve(response.statusCode === 200 ? text : undefined));
     });
     call.end();
   });

@@ -107,4 +107,6 @@ export interface ProcessReport {
   readonly at: number;
   readonly startedAt: number;
   readonly facts?: Readonly<Record<string, unknown>>;
+  /** Prometheus text, of roles that answer nobody: those whose metrics are few. */
+  readonly metrics?: string;
 }

@@ -65,7 +65,8 @@ export async function runService(
   const service = await start(context);
   const startedAt = Date.now();
   const id = `${role}-${config.node}-${process.pid}`;
-  const beat = (): void => {
+  const tellsMetrics = role === 'worker' || role === 'builder';
+  const beat = async (): Promise<void> => {
     const report: ProcessReport = {
       role,
       id,
@@ -73,11 +74,12 @@ export async function runService(
       at: Date.now(),
       startedAt,
       ...(service.facts && { facts: service.facts() }),
+      ...(tellsMetrics && { metrics: await context.metrics.text() }),
     };
-    redis.hset(PROCESS_HASH, id, JSON.stringify(report)).catch(() => {}); // Redis is away: its absence is the report.
+    await redis.hset(PROCESS_HASH, id, JSON.stringify(report)).catch(() => 0); // Redis is away: that is the report.
   };
-  beat();
-  const timer = setInterval(beat, HEARTBEAT_EVERY);
+  void beat();
+  const timer = setInterval(() => void beat(), HEARTBEAT_EVERY);
   process.send?.({ ready: role });
   log.info({ node: config.node }, 'ready');
 

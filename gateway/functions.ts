@@ -15,7 +15,7 @@ import { nextWeighted } from './balancer.ts';
 import type { Autopsy } from './control.ts';
 import { Fleet } from './fleet.ts';
 import type { InvocationOwner } from './invocation.ts';
-import type { Ledger } from './ledger.ts';
+import type { Busy, Ledger } from './ledger.ts';
 import { LoadTable } from './load.ts';
 import { type FunctionRoute, RouteTable, type TrafficTarget } from './routes.ts';
 import type { Group } from './slots/group.ts';
@@ -103,7 +103,7 @@ export class Functions implements InvocationOwner, AsyncDisposable {
 
   finished(revision: RevisionRecord, tally: Tally): void {
     const { ledger, invocations } = this.#options;
-    ledger.answered(revision.function, tally.status, tally.wall);
+    ledger.answered(revision.function, tally);
     if (invocations?.hasRoom) invocations.add(revision.function, tally.record(revision.id));
   }
 
@@ -124,6 +124,11 @@ export class Functions implements InvocationOwner, AsyncDisposable {
     if (config.freezeAfter === 0) return;
     const now = clock.monotonic();
     for (const instance of this.#slots.instances()) instance.rest(now, config.freezeAfter);
+  }
+
+  /** What is busy, by function. */
+  busy(): Map<FunctionName, Busy> {
+    return this.#loads.busy();
   }
 
   totals(): { inFlight: number; waiting: number; instances: number } {

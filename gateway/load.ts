@@ -4,7 +4,7 @@
  *  How many wait for a function and are busy in a revision is counted over all threads of the gateway, so that the bound of the
  *  waiting room and the peak are exact; the rest is each thread's own, and `mergeReports` puts it together. */
 
-import type { RevisionId } from '../core/ids.ts';
+import { type FunctionName, functionOf, type RevisionId } from '../core/ids.ts';
 import type { LoadReport, RevisionRecord } from '../core/records.ts';
 import type { Millis } from '../core/units.ts';
 import type { Rows } from './slots/rows.ts';
@@ -131,6 +131,18 @@ export class LoadTable {
       waiting += load.waiting;
     }
     return { inFlight, waiting };
+  }
+
+  /** By function, those that have any. */
+  busy(): Map<FunctionName, { inFlight: number; waiting: number }> {
+    const sums = new Map<FunctionName, { inFlight: number; waiting: number }>();
+    for (const [id, { inFlight, waiting }] of this.#revisions) {
+      if (inFlight + waiting === 0) continue;
+      const name = functionOf(id);
+      const sum = sums.get(name) ?? { inFlight: 0, waiting: 0 };
+      sums.set(name, { inFlight: sum.inFlight + inFlight, waiting: sum.waiting + waiting });
+    }
+    return sums;
   }
 
   /** The report since the last one. */

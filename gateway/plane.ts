@@ -135,8 +135,7 @@ export class Plane implements AsyncDisposable {
   /** The metrics, up to date. */
   metrics(): Metrics {
     this.#gate.prune((name) => this.functions.routes.get(name) !== undefined);
-    const { inFlight, waiting } = this.functions.totals();
-    this.#ledger.flush(inFlight, waiting);
+    this.#ledger.flush(this.functions.busy());
     return this.#metrics;
   }
 

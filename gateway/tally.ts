@@ -20,7 +20,8 @@ export class Tally {
   readonly #arrivedAt: Millis;
   readonly #requestId: string;
   readonly #method: string;
-  #code: ErrorCode | undefined;
+  /** Of the error, where the platform answered. */
+  code: ErrorCode | undefined;
   #instance: Instance | undefined;
   #baseline: Baseline | undefined;
   #used: Used | undefined;
@@ -46,8 +47,13 @@ export class Tally {
   /** @param code of the error, where the platform answered. */
   close(status: number, code: ErrorCode | undefined): void {
     this.status = status;
-    this.#code = code;
+    this.code = code;
     this.wall = performance.now() - this.#arrivedAt;
+  }
+
+  /** How the invocation found its instance; undefined when it never did. */
+  get reached(): StartKind | undefined {
+    return this.#instance && this.startKind;
   }
 
   record(revision: RevisionId): InvocationRecord {
@@ -58,8 +64,8 @@ export class Tally {
       ...(this.#instance && { instance: this.#instance.info.id }),
       method: this.#method,
       status: this.status,
-      ...(this.#code && { code: this.#code }),
-      outcome: outcomeOf(this.status, this.#code),
+      ...(this.code && { code: this.code }),
+      outcome: outcomeOf(this.status, this.code),
       start: this.startKind,
       wall: Math.round(this.wall * 1000) / 1000,
       cpu: 0,

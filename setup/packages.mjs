@@ -52,12 +52,15 @@ export function commandFor(missing, find = findProgram) {
   return `${debian} (Fedora: ${names('dnf')}; Arch: ${names('pacman')}; Alpine: ${names('apk')})`;
 }
 
-/** Debian starts a service as soon as it is installed, and at every boot: its Redis and nginx would run for nothing, on
+/** Packages that come with one. */
+const SERVICES = ['redis-server', 'nginx', 'prometheus'];
+
+/** Debian starts a service as soon as it is installed, and at every boot: its Redis, nginx and Prometheus would run for nothing, on
  *  ports of their own. policy-rc.d is its way to say no; where there is one already, that one decides.
  *  @param {readonly string[]} packages */
 function installScript(packages) {
   const names = packages.join(' ');
-  const services = packages.filter((name) => name === 'redis-server' || name === 'nginx').join(' ');
+  const services = packages.filter((name) => SERVICES.includes(name)).join(' ');
   return `
 set -eu
 export DEBIAN_FRONTEND=noninteractive

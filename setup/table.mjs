@@ -103,6 +103,13 @@ export const REQUIREMENTS = [
     for: ['test'],
     elsewhere: same('slowhttptest'),
   },
+  {
+    package: 'prometheus',
+    programs: ['promtool'],
+    why: 'checks the metrics',
+    for: ['test'],
+    elsewhere: { dnf: 'golang-github-prometheus', pacman: 'prometheus', apk: 'prometheus' },
+  },
   { package: 'wrk', programs: ['wrk'], why: 'makes load', for: ['bench'], elsewhere: same('wrk') },
   {
     package: 'qemu-system-x86',

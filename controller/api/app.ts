@@ -20,6 +20,7 @@ import { receiveUpload, tooLarge, UPLOAD_LIMIT } from '../uploads.ts';
 import { addAliasRoutes } from './aliases.ts';
 import { requireToken } from './auth.ts';
 import { addKeyRoutes } from './keys.ts';
+import { platformMetrics } from './metrics.ts';
 import { ndjson } from './ndjson.ts';
 import { asFnError, notFound, onError, problemOf } from './problem.ts';
 import { json, lines, problem } from './responses.ts';
@@ -49,7 +50,7 @@ const DECISIONS_SHOWN = 10;
 const REMOVED_WITHIN: Millis = 120_000;
 
 export function createApi({ context, access, reconciler, deployer }: ApiDeps): OpenAPIHono {
-  const { config, log, metrics, redis, store } = context;
+  const { config, log, redis, store } = context;
   const { view } = reconciler;
   const app = new OpenAPIHono({
     defaultHook: (result) => {
@@ -83,7 +84,7 @@ export function createApi({ context, access, reconciler, deployer }: ApiDeps): O
       path: '/metrics',
       responses: { 200: { description: 'Prometheus text', content: { 'text/plain': { schema: z.string() } } } },
     }),
-    async (c) => c.text(await metrics.text(), 200),
+    async (c) => c.text(await platformMetrics(context, Date.now()), 200),
   );
 
   app.openapi(

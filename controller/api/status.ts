@@ -15,7 +15,7 @@ const ROLES: readonly ProcessReport['role'][] = ['gateway', 'worker', 'controlle
 
 export async function readStatus(redis: Redis, view: View, urls: Omit<Context, 'token'>, now: Millis): Promise<Status> {
   const reports = await redis.hgetall(PROCESS_HASH).catch(() => undefined);
-  const processes = latestOf(Object.values(reports ?? {}).map((text) => JSON.parse(text) as ProcessReport))
+  const processes = latestOf(Object.values(reports ?? {}).map(parseReport))
     .filter((report) => now - report.at < SHOWN_FOR)
     .map(({ at, ...report }) => ({ ...report, healthy: now - at < ALIVE_FOR, seenAt: at }))
     .toSorted((a, b) => ROLES.indexOf(a.role) - ROLES.indexOf(b.role) || a.id.localeCompare(b.id));
@@ -30,6 +30,12 @@ export async function readStatus(redis: Redis, view: View, urls: Omit<Context, '
     nodes: view.nodes().map((node) => ({ ...node, healthy: node.expiresAt > now })),
     functions: view.functions().length,
   };
+}
+
+/** Without its metrics, which have a page of their own. */
+function parseReport(text: string): ProcessReport {
+  const { metrics: _, ...report } = JSON.parse(text) as ProcessReport;
+  return report;
 }
 
 /** A restarted process has a new pid, hence a new id `<role>-<node>-<pid>`: its predecessor is not down, it is replaced. */

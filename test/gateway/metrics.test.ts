@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { listenUnix } from '../../core/sockets.ts';
+import { lintMetrics } from '../support/promtool.ts';
 import { eventually } from '../support/eventually.ts';
 import { startPlatform } from './support/platform.ts';
 import { exchange, wire } from './support/wire.ts';
@@ -16,8 +17,10 @@ describe('the metrics', () => {
     const text = await platform.gateway.metricsText();
     expect(text).toContain('fn_requests_total{function="ok",status="2xx"} 2');
     expect(text).toContain('fn_requests_total{function="ok",status="5xx"} 1');
-    expect(text).toContain('fn_request_duration_seconds_count{function="ok"} 3');
-    expect(text).toContain('fn_requests_in_flight 0');
+    expect(text).toContain('fn_request_duration_seconds_count{function="ok",status="2xx"} 2');
+    expect(text).toContain('fn_requests_in_flight{function="ok"} 0');
+    expect(text).toContain('fn_requests_waiting{function="ok"} 0');
+    expect(text).toContain('fn_invocation_starts_total{function="ok",kind="warm"} 3');
   });
 
   it('count each error once by its code, whoever answered it', async () => {
@@ -36,6 +39,33 @@ describe('the metrics', () => {
       'redis.unavailable 1',
       'request.invalid 1',
     ]);
+  });
+
+  it('tell what a function did wrong from what was too much', async () => {
+    await using platform = await startPlatform({ FN_WAITING_LIMIT: '1' });
+    const broken = await platform.run({ name: 'broken' }, (request) => request.socket.destroy());
+    platform.worker.autopsy = () => ({ alive: false, reason: 'exit' });
+    await fetch(`${platform.url}/function/broken`);
+    await broken.close();
+    await platform.run({ name: 'full', concurrency: 1, scale: { max: 1 }, timeout: '1s' }, () => {});
+    await Promise.all(Array.from({ length: 4 }, () => fetch(`${platform.url}/function/full`)));
+    const text = await platform.gateway.metricsText();
+    expect(text).toContain('fn_upstream_errors_total{function="broken",code="function.crashed"} 1');
+    expect(text).toMatch(/fn_overload_answers_total\{function="full",code="capacity.queue_full"\} [12]/);
+    expect(text).not.toContain('fn_overload_answers_total{function="broken"');
+    expect(lintMetrics(text)).toBe('');
+  });
+
+  it('never hold a name that no function has', async () => {
+    await using platform = await startPlatform();
+    await platform.run({ name: 'known' }, (_request, response) => response.end());
+    await fetch(`${platform.url}/function/known`);
+    const before = (await platform.gateway.metricsText()).split('\n').length;
+    for (let i = 0; i < 200; i++) await (await fetch(`${platform.url}/function/unknown-${i}`)).body?.cancel();
+    for (let i = 0; i < 200; i++) await (await fetch(`${platform.url}/function/known@a${i}`)).body?.cancel();
+    const after = await platform.gateway.metricsText();
+    expect(after).not.toContain('unknown-');
+    expect(after.split('\n').length).toBeLessThanOrEqual(before + 8); // Two codes, and their help.
   });
 
   it('tell cancelled invocations apart', async () => {
