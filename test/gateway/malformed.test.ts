@@ -241,3 +241,80 @@ describe('an odd but unambiguous request', () => {
     expect(Object.fromEntries(Object.keys(fields).map((name) => [name, headers[name]]))).toEqual(fields);
   });
 });
+
+/** Ways to say a name, or a host, that some reader would take for a function's. None of them is. */
+const NOT_RAW: Readonly<Record<string, readonly [target: string, host: string]>> = {
+  'an encoded letter in the name': ['/function/%72aw', 'a'],
+  'an encoded slash before the name': ['/function%2fraw', 'a'],
+  'an encoded slash in the name': ['/function/x%2f..%2fraw', 'a'],
+  'an encoded NUL after the name': ['/function/raw%00', 'a'],
+  'dots that lead to it': ['/function/x/../raw', 'a'],
+  'encoded dots that lead to it': ['/function/x/%2e%2e/raw', 'a'],
+  'two slashes before the name': ['/function//raw', 'a'],
+  'a backslash': ['/function\\raw', 'a'],
+  'the name in capitals': ['/function/RAW', 'a'],
+  'a parameter of the path': ['/function/raw;x', 'a'],
+  'the platform’s own pages': ['/_fn/metrics', 'a'],
+  'the platform’s own pages of a function': ['/_fn/routes/raw', 'localhost'],
+  'a host that begins like one': ['/', 'raw.localhost.evil'],
+  'a host that ends like one': ['/x', 'rawlocalhost'],
+  'an encoded dot in the host': ['/x', 'raw%2elocalhost'],
+  'a host in front of one': ['/x', 'evil.raw.localhost'],
+  'a port that is none': ['/x', 'raw.localhost:99999999'],
+  'an empty name in the host': ['/x', '.localhost'],
+};
+
+describe('a target or Host that only resembles a function’s', () => {
+  it.each(Object.entries(NOT_RAW))('reaches nothing: %s', async (_name, [target, host]) => {
+    await using platform = await startPlatform();
+    let called = 0;
+    await platform.run({ name: 'raw' }, (_request, response) => {
+      called++;
+      response.end('ok');
+    });
+    const reply = await exchange(platform.port, `GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+    expect(reply).toMatch(/^HTTP\/1\.1 (?:400|404|200 OK\r\ncontent-type: text\/plain; charset=utf-8\r\n)/);
+    expect(reply).not.toContain('fn_');
+    expect(called).toBe(0);
+  });
+});
+
+/** CL.0: an end that does not read the body must not leave it to be read as the next request. */
+describe('a body that nobody reads', () => {
+  const smuggled = 'GET /function/raw/smuggled HTTP/1.1\r\nHost: a\r\n\r\n';
+  const post = (path: string): string =>
+    `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${smuggled.length}\r\n\r\n${smuggled}`;
+
+  it.each(['/function/raw', '/healthz', '/nowhere', '/function/absent', '/', '/async/raw'])(
+    'is never the next request: %s',
+    async (path) => {
+      await using platform = await startPlatform();
+      const seen: string[] = [];
+      await platform.run({ name: 'raw' }, (request, response) => {
+        seen.push(`${request.method} ${request.url}`);
+        response.end('early'); // The body is not read.
+      });
+      await using client = await wire(platform.port);
+      client.send(`${post(path)}GET /function/raw/next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+      await client.end();
+      expect(seen).not.toContain('GET /smuggled');
+      expect(client.received().match(/HTTP\/1\.1 \d/g)!.length).toBeLessThanOrEqual(2);
+    },
+  );
+
+  it('is not taken for a request by the function’s server either, when it comes late', async () => {
+    await using platform = await startPlatform();
+    const seen: string[] = [];
+    await platform.run({ name: 'raw' }, (request, response) => {
+      seen.push(`${request.method} ${request.url}`);
+      response.end('early');
+    });
+    await using client = await wire(platform.port);
+    client.send(post('/function/raw').slice(0, -smuggled.length));
+    await client.until(/early/);
+    client.send(smuggled);
+    await client.end();
+    expect(await (await fetch(`${platform.url}/function/raw/next`)).text()).toBe('early');
+    expect(seen).toEqual(['POST /', 'GET /next']);
+  });
+});

@@ -1,5 +1,12 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.ts';
+import { skipBecause } from '../support/requires.ts';
 import { startPlatform } from './support/platform.ts';
 import { wire } from './support/wire.ts';
 
@@ -86,21 +93,77 @@ describe('a client that misbehaves', () => {
     expect(before).toBeLessThan(16 * 2 ** 20);
   });
 
-  it('and asks for 100,000 functions that do not exist leaves no trace of their names', async () => {
+  it('and asks for 100,000 things that do not exist leaves no trace of their names', async () => {
     await using platform = await startPlatform();
     await using client = await wire(platform.port);
+    const collect = garbageCollector();
     let replies = 0;
+    client.socket.removeAllListeners('data'); // What it keeps of the replies would count.
     client.socket.on(
       'data',
       (chunk: Buffer) => void (replies += chunk.toString('latin1').split('HTTP/1.1 404').length - 1),
     );
-    for (let n = 0; n < 100_000; n += 1000) {
-      const batch = Array.from({ length: 1000 }, (_, i) => `GET /function/f-${n + i} HTTP/1.1\r\nHost: a\r\n\r\n`);
-      client.send(batch.join(''));
-      await eventually(() => expect(replies).toBeGreaterThan(n + 900));
+    const requests = (n: number): string =>
+      [
+        `GET /function/f-${n} HTTP/1.1\r\nHost: a\r\n\r\n`,
+        `GET / HTTP/1.1\r\nHost: f-${n}.localhost\r\n\r\n`,
+        `POST /async/f-${n} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n`,
+        `GET /f-${n} HTTP/1.1\r\nHost: h-${n}\r\nX-Request-Id: r-${n}\r\n\r\n`,
+      ].join('');
+    let before = 0;
+    for (let n = 0; n < 25_000; n += 250) {
+      client.send(Array.from({ length: 250 }, (_, i) => requests(n + i)).join(''));
+      await eventually(() => expect(replies).toBeGreaterThan(4 * n + 900));
+      if (n === 5000) before = collect();
     }
+    await eventually(() => expect(replies).toBeGreaterThan(100_000 - 100));
+    expect(collect() - before).toBeLessThan(10 * 2 ** 20);
     const text = await platform.gateway.metricsText();
     expect(text).not.toContain('f-1');
-    expect(text).toMatch(/fn_errors_total\{code="function.not_found"\} \d+/);
-  });
+    expect(text.length).toBeLessThan(20_000);
+    expect(text).toMatch(/fn_errors_total\{code="function.not_found"\} 75000/);
+  }, 120_000);
 });
+
+describe('10,000 idle connections', () => {
+  const [, limit = '0'] = /Max open files\s+\d+\s+(\d+)/.exec(readFileSync('/proc/self/limits', 'utf8')) ?? [];
+  const few = Number(limit) < 11_000 ? 'needs 11,000 descriptors (ulimit -n)' : undefined;
+
+  it.skipIf(skipBecause(few))(
+    'cost little, hold up nobody, and are closed after a while',
+    async () => {
+      await using platform = await startPlatform({}, { patience: { head: 500, idle: 20_000 } });
+      await platform.run({ name: 'fine' }, (_request, response) => response.end('ok'));
+      const collect = garbageCollector();
+      const before = collect();
+      const program = fileURLToPath(new URL('support/idle-clients.ts', import.meta.url));
+      const clients = spawn(process.execPath, [program, String(platform.port), '10000'], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      try {
+        let said = '';
+        clients.stdout.on('data', (chunk: Buffer) => void (said += chunk.toString()));
+        await eventually(() => expect(said).toContain('open'), 30_000);
+        await eventually(() => expect(platform.gateway.facts()['connections']).toBeGreaterThanOrEqual(10_000));
+        for (let i = 0; i < 20; i++) expect(await (await fetch(`${platform.url}/function/fine`)).text()).toBe('ok');
+        expect((collect() - before) / 10_000).toBeLessThan(12 * 1024);
+        await eventually(() => expect(said).toContain('closed'), 60_000);
+      } finally {
+        const gone = once(clients, 'exit');
+        if (clients.kill()) await gone;
+      }
+    },
+    120_000,
+  );
+});
+
+/** Collects garbage, and returns what is left, bytes. */
+function garbageCollector(): () => number {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as () => void;
+  return () => {
+    gc();
+    const { heapUsed, external } = process.memoryUsage();
+    return heapUsed + external;
+  };
+}
