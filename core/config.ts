@@ -140,6 +140,14 @@ export const SETTINGS = {
     max: 100_000,
     help: 'Requests that may wait for an instance of one function; more are answered 429',
   },
+  waitingTotal: {
+    env: 'FN_WAITING_TOTAL',
+    kind: 'int',
+    default: 10_000,
+    min: 0,
+    max: 1_000_000,
+    help: 'Requests that may wait in one gateway; beyond it only functions below an equal share of it may add more',
+  },
   startTimeout: {
     env: 'FN_START_TIMEOUT_MS',
     kind: 'int',

@@ -27,7 +27,7 @@ import { keyOf, stickTo } from './sticky.ts';
 import type { Tally } from './tally.ts';
 
 export interface FunctionsOptions {
-  readonly config: Pick<Config, 'freezeAfter' | 'waitingLimit'>;
+  readonly config: Pick<Config, 'freezeAfter' | 'waitingLimit' | 'waitingTotal'>;
   readonly gateway: string;
   readonly store: Store;
   readonly ledger: Ledger;
@@ -56,10 +56,9 @@ export class Functions implements InvocationOwner, AsyncDisposable {
     const { config, store, rows, peers, clock, log } = options;
     this.#options = options;
     this.#snapshot = snapshot;
-    this.#loads = new LoadTable(rows);
+    this.#loads = new LoadTable(rows, { each: config.waitingLimit, all: config.waitingTotal });
     this.#slots = new Slots({
       acquire: (name, revision) => this.fleet.acquire(name, revision),
-      waitingLimit: config.waitingLimit,
       rows,
       peers,
       clock,

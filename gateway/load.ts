@@ -7,12 +7,14 @@
 import { type FunctionName, functionOf, type RevisionId } from '../core/ids.ts';
 import type { LoadReport, RevisionRecord } from '../core/records.ts';
 import type { Millis } from '../core/units.ts';
+import { Hall, type WaitingLimits } from './slots/hall.ts';
 import type { Rows } from './slots/rows.ts';
 
 type Reported = LoadReport['revisions'][string];
 
 export class RevisionLoad implements Disposable {
   readonly #rows: Rows;
+  readonly #hall: Hall;
   /** Where it is counted how many wait for the function. */
   readonly #waitingAt: number;
   /** Where it is counted how many wait for the revision or are in flight. */
@@ -30,8 +32,9 @@ export class RevisionLoad implements Disposable {
   #areaAt: Millis;
   #reportedAt: Millis;
 
-  constructor({ id, function: name }: RevisionRecord, rows: Rows, now: Millis) {
+  constructor({ id, function: name }: RevisionRecord, rows: Rows, hall: Hall, now: Millis) {
     this.#rows = rows;
+    this.#hall = hall;
     this.#waitingAt = rows.open(`waiting for ${name}`).at;
     this.#busyAt = rows.open(`busy in ${id}`).at;
     this.lastActive = now;
@@ -55,15 +58,9 @@ export class RevisionLoad implements Disposable {
     this.lastActive = now;
   }
 
-  /** Enters the function's waiting room; false when `limit` requests are in it already. */
-  wait(limit: number, now: Millis): boolean {
-    const { cells } = this.#rows;
-    const at = this.#waitingAt;
-    for (;;) {
-      const waiting = Atomics.load(cells, at);
-      if (waiting >= limit) return false;
-      if (Atomics.compareExchange(cells, at, waiting, waiting + 1) === waiting) break;
-    }
+  /** Enters the function's waiting room; false when there is no place in it. */
+  wait(now: Millis): boolean {
+    if (!this.#hall.enter(this.#waitingAt)) return false;
     this.#change(now, 1);
     this.waiting++;
     return true;
@@ -71,7 +68,7 @@ export class RevisionLoad implements Disposable {
 
   /** Leaves it. */
   waited(now: Millis): void {
-    Atomics.sub(this.#rows.cells, this.#waitingAt, 1);
+    this.#hall.leave(this.#waitingAt);
     this.#change(now, -1);
     this.waiting--;
   }
@@ -111,15 +108,17 @@ export class RevisionLoad implements Disposable {
 
 export class LoadTable {
   readonly #rows: Rows;
+  readonly #hall: Hall;
   readonly #revisions = new Map<RevisionId, RevisionLoad>();
 
-  constructor(rows: Rows) {
+  constructor(rows: Rows, limits: WaitingLimits) {
     this.#rows = rows;
+    this.#hall = new Hall(rows, limits);
   }
 
   of(revision: RevisionRecord, now: Millis): RevisionLoad {
     let load = this.#revisions.get(revision.id);
-    if (!load) this.#revisions.set(revision.id, (load = new RevisionLoad(revision, this.#rows, now)));
+    if (!load) this.#revisions.set(revision.id, (load = new RevisionLoad(revision, this.#rows, this.#hall, now)));
     return load;
   }
 

@@ -30,7 +30,6 @@ export interface Waiter {
 
 export interface GroupOptions {
   readonly acquire: (name: FunctionName, revision: RevisionId) => Promise<RoutableInstance>;
-  readonly waitingLimit: number;
   readonly rows: Rows;
   readonly peers: Peers;
   readonly clock: Clock;
@@ -71,9 +70,9 @@ export class Group implements Disposable {
 
   /** Waits for a slot, at most `timeout`. */
   wait(waiter: Waiter, timeout: Millis): void {
-    const { waitingLimit, clock } = this.#options;
-    if (!this.load.wait(waitingLimit, clock.monotonic())) {
-      const detail = `${waitingLimit} requests wait for ${this.revision.function} already`;
+    const { clock } = this.#options;
+    if (!this.load.wait(clock.monotonic())) {
+      const detail = `no more requests may wait for ${this.revision.function}`;
       waiter.refused(new FnError('capacity.queue_full', detail, { retryAfterS: 1 }));
       return;
     }
