@@ -41,6 +41,11 @@ export const VERBS: Readonly<Record<string, Entry>> = {
     summary: 'Make, list and revoke API keys',
     load: () => import('./verbs/key.ts'),
   },
+  secret: {
+    group: 'functions',
+    summary: 'Set, list and remove secrets',
+    load: () => import('./verbs/secret.ts'),
+  },
   server: { group: 'platform', summary: 'Run the platform', load: () => import('./verbs/server.ts') },
   status: { group: 'platform', summary: 'Show whether the platform is well', load: () => import('./verbs/status.ts') },
   version: { group: 'platform', summary: 'Show the version', load: () => import('./verbs/version.ts') },

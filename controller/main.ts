@@ -3,6 +3,7 @@
  *  running, and the next one starts from the store. */
 
 import { ensureContext, urlOf } from '../core/context.ts';
+import { ensureMasterKey, SecretBox } from '../core/secrets.ts';
 import type { Service, ServiceContext } from '../core/service.ts';
 import { createApi } from './api/app.ts';
 import { listen } from './api/server.ts';
@@ -18,11 +19,12 @@ export interface Controller extends Service {
 export async function startController(context: ServiceContext): Promise<Controller> {
   const { config } = context;
   const access = await ensureContext(config);
+  const secrets = new SecretBox(await ensureMasterKey(config.paths.masterKey));
   await sweepUploads(config.paths.uploads, Date.now());
   await using stack = new AsyncDisposableStack();
   const reconciler = stack.use(await Reconciler.open(context));
   const deployer = stack.use(new Deployer(context, access, reconciler.view));
-  const app = createApi({ context, access, reconciler, deployer });
+  const app = createApi({ context, access, reconciler, deployer, secrets });
   const api = stack.use(await listen(app, config));
   const owned = stack.move();
   return {

@@ -197,6 +197,8 @@ export interface Paths {
   readonly home: string;
   /** URLs and token for the CLI, mode 0600. */
   readonly context: string;
+  /** Seals the secrets, mode 0600. */
+  readonly masterKey: string;
   readonly lock: string;
   /** Sockets, 0750, group = the gateway's. Sandboxes never see it. */
   readonly run: string;
@@ -221,6 +223,7 @@ export function pathsOf(home: string): Paths {
   return {
     home,
     context: join(home, 'context.json'),
+    masterKey: join(home, 'master.key'),
     lock: join(home, 'server.lock'),
     run,
     workerSocket: join(run, 'worker.sock'),

@@ -194,11 +194,30 @@ export const ERRORS = {
     'Change triggers.http in one of the two fn.yaml files and deploy again.',
   ),
   'route.not_found': kind(404, 'user', 'Nothing is served at this path', 'Functions are at /function/<name>.'),
+  'secret.missing': kind(
+    503,
+    'user',
+    'A secret that the function needs does not exist',
+    'Set it with "fn secret set <name>".',
+  ),
+  'secret.not_found': kind(404, 'user', 'No such secret', 'See "fn secret ls".'),
+  'secret.unreadable': kind(
+    503,
+    'system',
+    'A secret cannot be opened',
+    'FN_HOME/master.key must be the file it was sealed with, on every machine. Else set the secret again.',
+  ),
   'server.running': kind(
     409,
     'user',
     'A platform is already running in this FN_HOME',
     'Stop it with Ctrl-C where it runs, or use another FN_HOME and other ports.',
+  ),
+  'signature.invalid': kind(
+    401,
+    'user',
+    'The signature of the request is not valid',
+    'Sender and function must have the same secret ("fn secret set <name>"), and the scheme in fn.yaml be the sender\'s.',
   ),
   'spec.invalid': kind(422, 'user', 'fn.yaml is not valid', 'docs/fn-yaml.md lists every key.'),
   'spec.missing': kind(

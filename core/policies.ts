@@ -8,11 +8,46 @@
 
 import { z } from 'zod';
 import { parseRange } from './addresses.ts';
+import { SECRET_NAME_PATTERN } from './secrets.ts';
 import { quantity, text } from './spec-values.ts';
 import { parseBytes, parseDuration } from './units.ts';
 
-const AUTH = 'none or key';
-const auth = z.enum(['none', 'key'], AUTH).meta({ allowed: AUTH });
+const fieldName = text(/^[\w!#$%&'*+.^`|~-]{1,100}$/, 'the name of a header');
+
+const ONLY_GENERIC = 'only with scheme: generic';
+const webhook = z
+  .strictObject({
+    scheme: z.enum(['github', 'stripe', 'generic']).describe('How the sender signs'),
+    secret: text(SECRET_NAME_PATTERN, 'the name of a secret').describe('Made by `fn secret set`'),
+    tolerance: quantity(parseDuration, 'a duration from 1s to 1h, such as 5m', 1000, 3_600_000)
+      .default(300_000)
+      .describe('stripe: how old a signature may be'),
+    header: fieldName.optional().describe('generic: the header that has the signature'),
+    algorithm: z.enum(['sha256', 'sha512', 'sha1']).default('sha256').describe('generic: of the HMAC'),
+    encoding: z.enum(['hex', 'base64']).default('hex').describe('generic: of the signature'),
+    prefix: z.string().max(32).default('').describe('generic: what stands before the signature, such as `sha256=`'),
+  })
+  .superRefine((hook, context) => {
+    const complain = (key: string, message: string): void => {
+      context.addIssue({ code: 'custom', path: [key], message });
+    };
+    if (hook.scheme === 'generic') {
+      if (hook.header === undefined) complain('header', 'the name of a header');
+      return;
+    }
+    if (hook.header !== undefined) complain('header', ONLY_GENERIC);
+    if (hook.algorithm !== 'sha256') complain('algorithm', ONLY_GENERIC);
+    if (hook.encoding !== 'hex') complain('encoding', ONLY_GENERIC);
+    if (hook.prefix !== '') complain('prefix', ONLY_GENERIC);
+  });
+export type WebhookPolicy = z.output<typeof webhook>;
+
+const auth = z.union([
+  z.enum(['none', 'key']).meta({ allowed: 'none, key' }),
+  z.strictObject({ webhook: webhook.describe('Whoever signs the body with a secret') }),
+]);
+
+export type AuthPolicy = z.output<typeof auth>;
 
 const limit = text(/^[1-9]\d{0,5}\/[smhd]$/, 'requests per s, m, h or d, such as 100/s');
 const rate = z.union([
@@ -40,7 +75,6 @@ const allow = z
   .meta({ allowed: 'a list of IPv4 and IPv6 addresses and ranges' });
 
 const ORIGIN = /^(\*|[a-z][a-z0-9+.-]*:\/\/(\*\.)?(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:\d{1,5})?)$/;
-const fieldName = text(/^[\w!#$%&'*+.^`|~-]{1,100}$/, 'the name of a header');
 export const HTTP_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 const cors = z
   .strictObject({
@@ -73,7 +107,9 @@ export type CorsPolicy = z.output<typeof cors>;
 
 /** The same keys in both places. */
 export const policyShape = {
-  auth: auth.optional().describe('Who may call: anyone (`none`, the default), or whoever has an [API key](auth.md)'),
+  auth: auth
+    .optional()
+    .describe('Who may call: anyone (`none`, the default), whoever has an API key, or who signs: [auth.md](auth.md)'),
   cors: cors.optional().describe('Which web pages may call from a browser; only those of the same origin by default'),
   rate: rate.optional().describe('How often each caller may call; without it, as often as they like'),
   allow: allow.optional().describe('Where calls may come from; anywhere by default'),

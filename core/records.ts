@@ -1,5 +1,5 @@
 /** The records in the store: what is wanted (function, revision) and what is (instance, node). They are separate, each has
- *  a resource version, and each kind has one writer: the control API and the controller write functions, revisions and keys, a
+ *  a resource version, and each kind has one writer: the control API and the controller write functions, revisions, keys and secrets, a
  *  node's worker writes its instances and its node record. */
 
 import type { Problem } from './errors.ts';
@@ -149,11 +149,21 @@ export interface KeyRecord {
   readonly expiresAt?: Millis;
 }
 
+/** A secret. Key: its name. Written by the control API; its value leaves the platform nowhere. */
+export interface SecretRecord {
+  readonly name: string;
+  /** core/secrets.ts. */
+  readonly sealed: string;
+  readonly createdAt: Millis;
+  readonly updatedAt: Millis;
+}
+
 export interface Records {
   function: FunctionRecord;
   revision: RevisionRecord;
   instance: InstanceRecord;
   node: NodeRecord;
   key: KeyRecord;
+  secret: SecretRecord;
 }
 export type Kind = keyof Records;

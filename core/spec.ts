@@ -19,6 +19,7 @@ export const QUANTITY_KEYS: ReadonlySet<string> = new Set([
   'delay',
   'bodyLimit',
   'maxAge',
+  'tolerance',
 ]);
 
 const duration = (allowed: string, min: number, max: number) => quantity(parseDuration, allowed, min, max);

@@ -22,6 +22,8 @@ export interface GatewayOptions {
   readonly store: Store;
   /** For what is asynchronous and for load reports; a gateway without it only invokes. */
   readonly redis?: Redis;
+  /** Opens the secrets that webhooks are checked with; plain bytes, which threads can be given. */
+  readonly masterKey?: Uint8Array;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly clock?: Clock;
@@ -58,6 +60,7 @@ async function inThisThread(options: GatewayOptions, id: string): Promise<Gatewa
   const plane = await Plane.open({
     ...options,
     redis,
+    masterKey: options.masterKey,
     gateway: id,
     rows: new Rows(sharedRows(1)),
     peers: ALONE,

@@ -4,6 +4,7 @@
 import type { Config } from '../core/config.ts';
 import { SOCKET_NAMES } from '../core/inherited.ts';
 import { openPort, openUnix, type PortOptions } from '../core/ports.ts';
+import { ensureMasterKey } from '../core/secrets.ts';
 import type { Service, ServiceContext } from '../core/service.ts';
 import { Certificate } from './certificate.ts';
 import { createGateway } from './gateway.ts';
@@ -18,7 +19,8 @@ export async function startGateway(context: ServiceContext): Promise<Service> {
   });
   const internal = await openUnix(SOCKET_NAMES.gatewayInternal, config.paths.gatewaySocket, config.gatewayUid);
   const tlsPorts = config.tlsCert === '' ? [] : await openPort(tlsPort(config));
-  const gateway = await createGateway(context);
+  const masterKey = await ensureMasterKey(config.paths.masterKey);
+  const gateway = await createGateway({ ...context, masterKey });
   if (process.getuid?.() === 0) dropRoot(config.gatewayUid);
   // As nobody: a file that only root may read is refused now, and not when it has to be read again.
   const certificate = openCertificate(context);

@@ -15,6 +15,7 @@ import { InvocationWriter } from '../core/invocation-log.ts';
 import type { RevisionId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { SecretBox } from '../core/secrets.ts';
 import type { Store } from '../core/store/store.ts';
 import type { Millis } from '../core/units.ts';
 import { AsyncQueues } from './async.ts';
@@ -33,6 +34,8 @@ export interface PlaneOptions {
   readonly store: Store;
   /** For what is asynchronous; without it a gateway only invokes. */
   readonly redis: Redis | undefined;
+  /** Opens the secrets of webhooks; without it those are refused. */
+  readonly masterKey: Uint8Array | undefined;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly clock?: Clock | undefined;
@@ -106,7 +109,7 @@ export class Plane implements AsyncDisposable {
   }
 
   static async open(options: PlaneOptions): Promise<Plane> {
-    const { store, redis, log, metrics, clock = systemClock } = options;
+    const { store, redis, masterKey, log, metrics, clock = systemClock } = options;
     const ledger = new Ledger(metrics);
     const records = redis && new InvocationWriter(redis);
     const queues = redis && new AsyncQueues(redis);
@@ -121,6 +124,7 @@ export class Plane implements AsyncDisposable {
       store,
       metrics,
       ...(redis && { redis }),
+      ...(masterKey && { secrets: new SecretBox(masterKey) }),
       clock,
       failed: (error) => functions.failed(error),
       onError: (error) => log.debug({ err: toFnError(error) }, 'policies not refreshed'),

@@ -9,6 +9,7 @@ import type { FunctionName } from '../../core/ids.ts';
 import { readInvocations } from '../../core/invocation-log.ts';
 import { readLogs } from '../../core/logs.ts';
 import type { FunctionRecord } from '../../core/records.ts';
+import type { SecretBox } from '../../core/secrets.ts';
 import type { ServiceContext } from '../../core/service.ts';
 import { update } from '../../core/store/store.ts';
 import { type Millis, parseDuration } from '../../core/units.ts';
@@ -34,6 +35,7 @@ import {
   nameParam,
   statusSchema,
 } from './schemas.ts';
+import { addSecretRoutes } from './secrets.ts';
 import { readStatus } from './status.ts';
 import { liveRevision, summarize } from './summaries.ts';
 
@@ -42,6 +44,7 @@ export interface ApiDeps {
   readonly access: Context;
   readonly reconciler: Reconciler;
   readonly deployer: Deployer;
+  readonly secrets: SecretBox;
 }
 
 const OPEN_PATHS = ['/healthz', '/openapi.json'];
@@ -49,7 +52,7 @@ const DECISIONS_SHOWN = 10;
 /** A removal waits for the longest invocation; a client asks again when it takes longer. */
 const REMOVED_WITHIN: Millis = 120_000;
 
-export function createApi({ context, access, reconciler, deployer }: ApiDeps): OpenAPIHono {
+export function createApi({ context, access, reconciler, deployer, secrets }: ApiDeps): OpenAPIHono {
   const { config, log, redis, store } = context;
   const { view } = reconciler;
   const app = new OpenAPIHono({
@@ -251,6 +254,7 @@ export function createApi({ context, access, reconciler, deployer }: ApiDeps): O
 
   addAliasRoutes(app, context, access);
   addKeyRoutes(app, store);
+  addSecretRoutes(app, store, secrets);
 
   app.openAPIRegistry.registerComponent('securitySchemes', 'token', { type: 'http', scheme: 'bearer' });
   app.doc31('/openapi.json', {

@@ -4,26 +4,33 @@
 
 import type { Redis } from 'ioredis';
 import { type Clock, systemClock } from '../../core/clock.ts';
-import { type ErrorCode, FnError, unreachable } from '../../core/errors.ts';
+import { type ErrorCode, FnError } from '../../core/errors.ts';
 import type { FunctionName } from '../../core/ids.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import type { SecretBox } from '../../core/secrets.ts';
 import { Snapshot } from '../../core/store/snapshot.ts';
 import type { Change, Store } from '../../core/store/store.ts';
+import type { Bytes } from '../../core/units.ts';
 import type { Exchange } from '../connection.ts';
 import type { RequestHead } from '../http/parse-request.ts';
 import { Page } from '../page.ts';
 import type { Call, Identity } from './call.ts';
 import { type CorsPlan, corsFields, preflightReply } from './cors.ts';
-import { Guard, tooLarge } from './guard.ts';
+import { withoutFields } from './fields.ts';
+import { BodyStore, Guard, tooLarge } from './guard.ts';
 import { KeyRing } from './keys.ts';
 import { takeTurn } from './rate.ts';
 import { Turns } from './turns.ts';
+import { Vault } from './vault.ts';
+import { checkSignature } from './webhook.ts';
 
 export interface GateOptions {
   readonly store: Store;
   readonly metrics: Metrics;
   /** For limits that hold over all gateways; without it they hold for this one. */
   readonly redis?: Redis;
+  /** Opens the secrets of webhooks; without it those are refused. */
+  readonly secrets?: SecretBox;
   readonly clock?: Clock;
   /** Hears of each error that is answered later than at once. */
   readonly failed: (error: FnError) => void;
@@ -39,8 +46,15 @@ const POLICY_OF: Partial<Record<ErrorCode, string>> = {
   'key.required': 'auth',
   'origin.refused': 'cors',
   'rate.exceeded': 'rate',
+  'secret.missing': 'auth',
+  'secret.unreadable': 'auth',
+  'signature.invalid': 'auth',
 };
 
+/** A body that is signed is held whole: so much of one, more only if `bodyLimit` says so, and so much of all together. */
+const SIGNED_BODY_DEFAULT: Bytes = 2 ** 20;
+const SIGNED_BODY_MAX: Bytes = 32 * 2 ** 20;
+const BODIES_MAX: Bytes = 128 * 2 ** 20;
 /** Nobody sends one. */
 const PREFLIGHT_BODY_MAX = 1024;
 
@@ -49,6 +63,8 @@ export class Gate implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #keys = new KeyRing();
   readonly #turns: Turns;
+  readonly #vault: Vault;
+  readonly #bodies = new BodyStore(BODIES_MAX);
   readonly #snapshot: Snapshot;
   /** Functions that have refusals counted. */
   readonly #counted = new Set<FunctionName>();
@@ -57,13 +73,14 @@ export class Gate implements AsyncDisposable {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#turns = new Turns(options.redis, this.#clock);
+    this.#vault = new Vault(options.secrets, (name) => snapshot.get('secret', name));
     this.#snapshot = snapshot;
     for (const { name } of snapshot.values('key')) this.#changed({ kind: 'key', key: name });
   }
 
   static async open(options: GateOptions): Promise<Gate> {
     let gate: Gate | undefined;
-    const snapshot = await Snapshot.open(options.store, ['key'], {
+    const snapshot = await Snapshot.open(options.store, ['key', 'secret'], {
       onChange: (change) => gate && gate.#changed(change),
       ...(options.onError && { onError: options.onError }),
     });
@@ -83,14 +100,18 @@ export class Gate implements AsyncDisposable {
       if (plan.allow && !plan.allow.has(client.address)) {
         throw new FnError('address.refused', `${name} takes no calls from ${client.address}`);
       }
-      if (plan.bodyLimit !== undefined && head.contentLength > plan.bodyLimit) throw tooLarge(plan.bodyLimit);
-      if (plan.rate === undefined && plan.bodyLimit === undefined) return call.open(passed(head, this.#identify(call)));
+      const isSigned = typeof plan.auth === 'object' && 'webhook' in plan.auth;
+      const limit = isSigned ? Math.min(plan.bodyLimit ?? SIGNED_BODY_DEFAULT, SIGNED_BODY_MAX) : plan.bodyLimit;
+      if (limit !== undefined && head.contentLength > limit) throw tooLarge(limit);
+      if (plan.rate === undefined && limit === undefined) return call.open(passed(head, this.#identify(call, [])));
       return new Guard(call, {
-        decide: () => this.#decide(call),
+        decide: (body) => this.#decide(call, body),
+        limit: limit ?? Infinity,
+        store: isSigned ? this.#bodies : undefined,
         refused: (error) => {
           this.#refused(call, error);
           // What is thrown while a body is read the connection reports.
-          if (error.code !== 'body.too_large') this.#options.failed(error);
+          if (error.code !== 'body.too_large' && error.code !== 'capacity.queue_full') this.#options.failed(error);
         },
       });
     } catch (error) {
@@ -125,24 +146,23 @@ export class Gate implements AsyncDisposable {
   }
 
   /** A limit per address counts attempts, so that guessing is limited too; one per key counts what the key's owner did. */
-  async #decide(call: Call): Promise<RequestHead> {
+  async #decide(call: Call, body: readonly Buffer[]): Promise<RequestHead> {
     const { rate } = call.plan;
     if (rate?.per === 'address') await takeTurn(call, rate, undefined, this.#turns);
-    const identity = this.#identify(call);
+    const identity = this.#identify(call, body);
     if (rate?.per === 'key') await takeTurn(call, rate, identity, this.#turns);
     return passed(call.head, identity);
   }
 
   /** Who calls; undefined when nobody asks. */
-  #identify({ head, name, plan }: Call): Identity | undefined {
-    switch (plan.auth) {
-      case 'none':
-        return undefined;
-      case 'key':
-        return this.#keys.identify(head.fields, name, this.#clock.now());
-      default:
-        return unreachable(plan.auth);
-    }
+  #identify({ head, name, plan: { auth } }: Call, body: readonly Buffer[]): Identity | undefined {
+    const now = this.#clock.now();
+    if (auth === 'none') return undefined;
+    if (auth === 'key') return this.#keys.identify(head.fields, name, now);
+    const { secret } = auth.webhook;
+    checkSignature(auth.webhook, head.fields, body, () => this.#vault.open(secret), now);
+    // The sender was told to go on, if it asked; the function need not.
+    return { caller: `webhook:${secret}`, fields: withoutFields(head.fields, ['expect']) };
   }
 
   #refused({ client, name }: Omit<Call, 'open'>, error: FnError): void {
@@ -151,11 +171,12 @@ export class Gate implements AsyncDisposable {
     this.#counted.add(name);
     this.#options.metrics.counter('fn_policy_refusals_total').inc({ function: name, policy });
     // RFC 9110 11.6.1: a 401 says how to do better.
-    if (error.status === 401) client.replyFields += `www-authenticate: Bearer realm="${name}"\r\n`;
+    const scheme = error.code === 'signature.invalid' ? 'Signature' : 'Bearer';
+    if (error.status === 401) client.replyFields += `www-authenticate: ${scheme} realm="${name}"\r\n`;
   }
 
-  #changed({ key }: Change): void {
-    this.#keys.set(key, this.#snapshot.get('key', key));
+  #changed({ kind, key }: Change): void {
+    if (kind === 'key') this.#keys.set(key, this.#snapshot.get('key', key));
   }
 }
 

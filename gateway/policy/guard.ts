@@ -1,5 +1,6 @@
 /** Holds a request while it is decided whether it may pass, where that takes longer than the moment of its head: a look into
- *  Redis. Then it hands the request on, what has arrived of its body first, and only counts. */
+ *  Redis, or the whole body, when that is what is signed. Then it hands the request on, what has arrived of its body first,
+ *  and only counts. */
 
 import { FnError, toFnError } from '../../core/errors.ts';
 import type { Bytes } from '../../core/units.ts';
@@ -12,23 +13,45 @@ const EARLY_MAX: Bytes = 64 * 1024;
 
 export interface GuardOptions {
   /** Resolves to the head that goes on to the function; throws FnError when none does. */
-  readonly decide: () => Promise<RequestHead>;
+  readonly decide: (body: readonly Buffer[]) => Promise<RequestHead>;
+  /** Bytes of body. */
+  readonly limit: Bytes;
+  /** The decision needs the whole body; this is where it is accounted for. */
+  readonly store: BodyStore | undefined;
   /** Hears of each error that is answered. */
   readonly refused: (error: FnError) => void;
 }
 
-interface Piece {
-  readonly buffer: Buffer;
-  readonly start: number;
-  readonly end: number;
+/** Bounds what all bodies that are held whole may take. */
+export class BodyStore {
+  readonly #max: Bytes;
+  #held: Bytes = 0;
+
+  constructor(max: Bytes) {
+    this.#max = max;
+  }
+
+  /** False when there is no room. */
+  take(bytes: Bytes): boolean {
+    if (this.#held + bytes > this.#max) return false;
+    this.#held += bytes;
+    return true;
+  }
+
+  give(bytes: Bytes): void {
+    this.#held -= bytes;
+  }
 }
 
 export class Guard implements Exchange {
   readonly #call: Call;
   readonly #options: GuardOptions;
-  readonly #limit: Bytes;
-  #pieces: Piece[] = [];
+  #pieces: Buffer[] = [];
   #size: Bytes = 0;
+  /** Accounted for in the store. */
+  #stored: Bytes = 0;
+  #begun = false;
+  #deciding = false;
   /** Of a body that was complete before the decision. */
   #trailers: string | undefined;
   #inner: Exchange | undefined;
@@ -37,18 +60,18 @@ export class Guard implements Exchange {
   constructor(call: Call, options: GuardOptions) {
     this.#call = call;
     this.#options = options;
-    this.#limit = call.plan.bodyLimit ?? Infinity;
   }
 
   body(buffer: Buffer, start: number, end: number): void {
+    const { limit, store, refused } = this.#options;
     this.#size += end - start;
-    if (this.#size > this.#limit) {
-      const error = tooLarge(this.#limit);
-      this.#options.refused(error);
+    const error = this.#size > limit ? tooLarge(limit) : this.#store(store, end - start);
+    if (error) {
+      refused(error);
       throw error; // As for the gateway's own limit, the connection answers and ends: the rest of the body is not read.
     }
     if (this.#inner) this.#inner.body(buffer, start, end);
-    else this.#pieces.push({ buffer, start, end });
+    else this.#pieces.push(buffer.subarray(start, end));
   }
 
   bodyEnd(trailers: string): void {
@@ -57,12 +80,18 @@ export class Guard implements Exchange {
   }
 
   begin(): void {
-    void this.#decide();
+    this.#begun = true;
+    const { client, head } = this.#call;
+    if (!this.#options.store || !client.bodyIncomplete) void this.#decide();
+    else if (head.expectContinue && this.#size === 0) client.socket.write('HTTP/1.1 100 Continue\r\n\r\n');
   }
 
   bodyFlush(): boolean {
     if (this.#inner) return this.#inner.bodyFlush();
-    if (this.#size > EARLY_MAX && !this.#over) this.#call.client.block(BLOCKED_BY_FUNCTION, true);
+    const { client } = this.#call;
+    if (this.#options.store) {
+      if (this.#begun && !client.bodyIncomplete) void this.#decide();
+    } else if (this.#size > EARLY_MAX && !this.#over) client.block(BLOCKED_BY_FUNCTION, true);
     return false;
   }
 
@@ -75,18 +104,41 @@ export class Guard implements Exchange {
   }
 
   cancel(): void {
-    this.#over = true;
+    this.#end();
     this.#inner?.cancel();
   }
 
+  #store(store: BodyStore | undefined, bytes: Bytes): FnError | undefined {
+    if (!store || this.#inner) return undefined;
+    if (!store.take(bytes)) {
+      return new FnError('capacity.queue_full', 'too many bodies wait to be checked', { retryAfterS: 1 });
+    }
+    this.#stored += bytes;
+    return undefined;
+  }
+
+  #end(): void {
+    this.#over = true;
+    this.#drop();
+  }
+
+  /** Lets go of what was held. */
+  #drop(): void {
+    this.#options.store?.give(this.#stored);
+    this.#stored = 0;
+    this.#pieces = [];
+  }
+
   async #decide(): Promise<void> {
+    if (this.#deciding || this.#over) return;
+    this.#deciding = true;
     try {
-      const head = await this.#options.decide();
+      const head = await this.#options.decide(this.#pieces);
       if (!this.#over) this.#pass(head);
     } catch (cause) {
       if (this.#over) return; // The client has gone.
       const error = toFnError(cause);
-      this.#over = true;
+      this.#end();
       this.#options.refused(error);
       this.#call.client.fail(error);
     }
@@ -97,8 +149,8 @@ export class Guard implements Exchange {
     const inner = this.#call.open(head);
     this.#inner = inner;
     client.block(BLOCKED_BY_FUNCTION, false);
-    for (const { buffer, start, end } of this.#pieces) inner.body(buffer, start, end);
-    this.#pieces = [];
+    for (const piece of this.#pieces) inner.body(piece, 0, piece.length);
+    this.#drop();
     if (this.#trailers !== undefined) inner.bodyEnd(this.#trailers);
     inner.begin();
     if (client.bodyIncomplete) inner.bodyFlush();

@@ -2,7 +2,7 @@
 
 import { AddressSet } from '../../core/addresses.ts';
 import { type FunctionSpec, httpTriggers } from '../../core/spec.ts';
-import { type Policies, policiesOf } from '../../core/policies.ts';
+import { type AuthPolicy, type Policies, policiesOf } from '../../core/policies.ts';
 import type { Bytes } from '../../core/units.ts';
 import { type CorsPlan, corsPlanOf } from './cors.ts';
 import { type RatePlan, ratePlanOf } from './rate.ts';
@@ -10,7 +10,7 @@ import { type RatePlan, ratePlanOf } from './rate.ts';
 /** What is to be checked. */
 export interface Plan {
   readonly allow: AddressSet | undefined;
-  readonly auth: 'none' | 'key';
+  readonly auth: AuthPolicy;
   readonly cors: CorsPlan | undefined;
   readonly rate: RatePlan | undefined;
   readonly bodyLimit: Bytes | undefined;

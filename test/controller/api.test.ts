@@ -68,6 +68,8 @@ describe('access', () => {
       '/v1/functions/{name}/logs',
       '/v1/keys',
       '/v1/keys/{name}',
+      '/v1/secrets',
+      '/v1/secrets/{name}',
       '/v1/status',
     ]);
   });

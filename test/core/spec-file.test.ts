@@ -138,7 +138,23 @@ describe('what is wrong is said with its line, what is allowed, and the nearest 
       'name: a\ncors: { origins: ["*"], credentials: true }',
       'fn.yaml:2: cors.credentials: credentials need origins by name, not *',
     ],
-    ['name: a\nauth: kye', 'fn.yaml:2: auth: none or key (found "kye"); did you mean key?'],
+    [
+      'name: a\nauth: kye',
+      'fn.yaml:2: auth: none, key, or a map with the keys webhook (found "kye"); did you mean key?',
+    ],
+    ['name: a\nauth: { webhok: {} }', 'fn.yaml:2: auth.webhok is not a key here; did you mean webhook?'],
+    [
+      'name: a\nauth:\n  webhook: { scheme: githb, secret: x }',
+      'fn.yaml:3: auth.webhook.scheme: one of github, stripe, generic (found "githb"); did you mean github?',
+    ],
+    [
+      'name: a\nauth:\n  webhook: { scheme: generic, secret: x }',
+      'fn.yaml:3: auth.webhook.header: the name of a header (missing)',
+    ],
+    [
+      'name: a\nauth:\n  webhook: { scheme: github, secret: x, header: y }',
+      'fn.yaml:3: auth.webhook.header: only with scheme: generic (found "y")',
+    ],
     [
       'name: a\ntriggers:\n  - http: { path: /, auht: key }',
       'fn.yaml:3: triggers[0].http.auht is not a key here; did you mean auth?',

@@ -116,12 +116,22 @@ function childrenOf(child: JsonSchema, key: string, standard: unknown): Key[] {
   if (items?.anyOf) {
     return items.anyOf.flatMap((branch, index) => keysOf(branch, `${key}[].`, Object(standard)[index] as unknown));
   }
-  return keysOf(child, `${key}.`, standard);
+  const branches = (child.anyOf ?? []).flatMap((branch) => keysOf(branch, `${key}.`, undefined));
+  return [...keysOf(child, `${key}.`, standard), ...branches];
 }
 
 function allowedBy({ allowed, type, minimum, maximum, exclusiveMinimum, items, ...schema }: JsonSchema): string {
   if (typeof allowed === 'string') return allowed;
-  if (schema.anyOf) return schema.anyOf.map((one) => (one.type === 'object' ? 'a map' : allowedBy(one))).join(', or ');
+  if (schema.anyOf)
+    return schema.anyOf
+      .map((one) =>
+        one.type === 'object'
+          ? `a map with ${Object.keys(one.properties ?? {})
+              .map((name) => `\`${name}\``)
+              .join(', ')}`
+          : allowedBy(one),
+      )
+      .join(', or ');
   if (type === 'boolean') return '`true`, `false`';
   if (schema.enum) return schema.enum.map((value) => `\`${String(value)}\``).join(', ');
   if (type === 'integer') return `${minimum} to ${maximum}`;

@@ -62,11 +62,12 @@ export interface Platform extends AsyncDisposable {
 export interface PlatformOptions {
   readonly redis?: Redis;
   readonly patience?: Partial<ClientPatience>;
+  readonly masterKey?: Uint8Array;
 }
 
 export async function startPlatform(
   env: Record<string, string> = {},
-  { redis, patience }: PlatformOptions = {},
+  { redis, patience, masterKey }: PlatformOptions = {},
 ): Promise<Platform> {
   const home = await mkdtemp(join(tmpdir(), 'fng-'));
   const config = loadConfig({ FN_HOME: home, FN_LOG_LEVEL: 'silent', ...env });
@@ -116,6 +117,7 @@ export async function startPlatform(
     metrics,
     ...(redis && { redis }),
     ...(patience && { patience }),
+    ...(masterKey && { masterKey }),
   });
   const { fd, port } = await listenTcp('127.0.0.1', 0);
   await gateway.listen(fd);
