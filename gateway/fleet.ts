@@ -25,6 +25,8 @@ export interface FleetOptions {
 }
 
 const PROBE_WITHIN: Millis = 500;
+/** How long we leave a worker alone that could not end an instance: a busy machine may need a while. */
+const KILL_AGAIN_AFTER: Millis = 1000;
 
 export class Fleet {
   readonly #options: FleetOptions;
@@ -86,16 +88,21 @@ export class Fleet {
   }
 
   /** Ends an instance. Resolves when it is gone, or when the worker did not say so in time; then it stays out of rotation
-   *  and is ended when the worker is back. */
+   *  and the worker is asked again until it is gone. */
   kill(instance: Instance, reason: 'timeout' | 'used', invocation: string): Promise<void> {
-    const { log } = this.#options;
+    const { clock, log, slots } = this.#options;
     const { id } = instance.info;
     instance.cell.mark(DOOMED);
     let killing = this.#kills.get(id);
     if (!killing) {
       killing = (this.#worker?.kill(id, reason, invocation) ?? Promise.resolve())
         .then(() => this.#drop(id))
-        .catch((error: unknown) => log.warn({ instance: id, err: toFnError(error) }, 'instance not ended'))
+        .catch((error: unknown) => {
+          log.warn({ instance: id, err: toFnError(error) }, 'instance not ended');
+          clock.after(KILL_AGAIN_AFTER, () => {
+            if (slots.get(id) === instance) void this.kill(instance, reason, invocation);
+          });
+        })
         .finally(() => this.#kills.delete(id));
       this.#kills.set(id, killing);
     }

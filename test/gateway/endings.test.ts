@@ -29,6 +29,20 @@ describe('a timeout', () => {
     expect(platform.gateway.facts()['instances']).toBe(0);
   });
 
+  it('is asked for again when the worker could not end the instance', async () => {
+    await using platform = await startPlatform();
+    await platform.run({ name: 'slow', timeout: '100ms' }, () => {});
+    let asked = 0;
+    platform.worker.kill = () => {
+      if (++asked === 1) throw new FnError('internal', 'still has processes');
+      return { gone: true };
+    };
+    expect((await fetch(`${platform.url}/function/slow`)).status).toBe(504);
+    expect(platform.gateway.facts()['instances']).toBe(1);
+    await eventually(() => expect(platform.gateway.facts()['instances']).toBe(0));
+    expect(asked).toBe(2);
+  });
+
   it('does not cut a reply that keeps coming', async () => {
     await using platform = await startPlatform();
     await platform.run({ name: 'events', timeout: '200ms' }, (_request, response) => {
