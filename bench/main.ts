@@ -35,7 +35,10 @@ async function run(name: string, { about, command }: Benchmark, args: readonly s
   console.log(`\n== ${name}: ${about}`);
   const [program = '', ...rest] = command;
   const child = spawn(program, [...rest, ...args], { env: cleanEnvironment(), stdio: 'inherit' });
+  const end = (): void => void child.kill('SIGTERM');
+  process.on('SIGTERM', end);
   const [code] = (await once(child, 'exit')) as [number | null];
+  process.off('SIGTERM', end);
   return code ?? 1;
 }
 

@@ -92,7 +92,15 @@ export const SETTINGS = {
     default: 4,
     min: 0,
     max: 1000,
-    help: 'Warm sandboxes kept for each memory size in use; 0 turns the pool off',
+    help: 'Warm sandboxes kept at least for each memory size in use, more while more are claimed; 0 turns the pool off',
+  },
+  poolMemory: {
+    env: 'FN_POOL_MEMORY',
+    kind: 'int',
+    default: 0,
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    help: "Memory warm sandboxes may hold, bytes, each counted as 16 MiB; 0: a quarter of the machine's",
   },
   bodyLimit: {
     env: 'FN_BODY_LIMIT',

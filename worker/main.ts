@@ -24,7 +24,8 @@ import { becomeSubreaper, mount, MS_BIND, MS_SHARED, unmount } from './native.ts
 import { Networks } from './network/networks.ts';
 import { consumeNodeJobs } from './node-jobs.ts';
 import { Orphans } from './orphans.ts';
-import { type ClassDemand, Pool } from './pool.ts';
+import { Pool } from './pool.ts';
+import type { ClassDemand } from './pool-policy.ts';
 import { createDriver } from './sandbox/driver.ts';
 import type { SandboxHost } from './sandbox/sandbox.ts';
 import { UidSlots } from './sandbox/slots.ts';
@@ -37,7 +38,7 @@ const ORPHANS_EVERY: Millis = 2000;
 const SWEEP_EVERY: Millis = 30_000;
 const COLLECT_EVERY: Millis = 600_000;
 const FLUSH_WITHIN: Millis = 2000;
-/** Warm sandboxes may hold this share of the machine's memory. */
+/** Warm sandboxes may hold this share of the machine's memory, unless FN_POOL_MEMORY says how much. */
 const POOL_SHARE = 0.25;
 
 export async function startWorker(context: ServiceContext): Promise<Service> {
@@ -65,8 +66,8 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   };
   const images = new Images(config);
   const pool = new Pool<InstanceOwner>(host, {
-    size: config.pool,
-    ceiling: totalmem() * POOL_SHARE,
+    minimum: config.pool,
+    ceiling: config.poolMemory || totalmem() * POOL_SHARE,
     clock: systemClock,
     log,
   });

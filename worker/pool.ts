@@ -1,59 +1,40 @@
 /** Warm sandboxes: running, generic, nobody's. A claim takes one and it never comes back; the pool then refills in the
- *  background, one at a time, so that real work comes first. Kept per class, since the heap limit is fixed at start. */
+ *  background, one at a time and not while claims come, so that real work comes first. Kept per class, since the heap limit
+ *  is fixed at start; how many of each is pool-policy.ts's to say. */
 
-import type { Clock } from '../core/clock.ts';
-import { egressKey } from '../core/egress.ts';
+import { type Clock, sleep } from '../core/clock.ts';
 import { newSandboxId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
-import type { Bytes, Millis } from '../core/units.ts';
+import type { Millis } from '../core/units.ts';
+import { ClaimCount, type ClassDemand, keyOf, type PoolLimits, poolTargets } from './pool-policy.ts';
 import { Sandbox, type SandboxClass, type SandboxHost } from './sandbox/sandbox.ts';
 
-/** A live revision's wish: its class, and how many instances it may ever have. */
-export interface ClassDemand {
-  readonly class: SandboxClass;
-  readonly max: number;
-}
-
-export interface PoolOptions {
-  /** Sandboxes kept for each class. */
-  readonly size: number;
-  /** What an idle sandbox holds, and the most all of them may hold. */
-  readonly ceiling: Bytes;
+export interface PoolOptions extends PoolLimits {
   readonly clock: Clock;
   readonly log: Log;
 }
 
-const IDLE_SANDBOX: Bytes = 16 * 2 ** 20;
 const WARM_WITHIN: Millis = 20_000;
 const RETRY_AFTER: Millis = 2000;
-/** Lets the claim that emptied a place have the processor first. */
-const REFILL_AFTER: Millis = 25;
-
-const keyOf = ({ rootfs, memory, egress }: SandboxClass): string => `${memory} ${rootfs} ${egressKey(egress)}`;
-
-/** How many to keep of each class: enough for its functions, at most `size`, and all within the memory ceiling, the classes
- *  with the most functions first. */
-export function poolTargets(demands: readonly ClassDemand[], size: number, ceiling: Bytes): Map<string, number> {
-  const wanted = new Map<string, number>();
-  for (const demand of demands) {
-    const key = keyOf(demand.class);
-    wanted.set(key, Math.min(size, (wanted.get(key) ?? 0) + demand.max));
-  }
-  let left = Math.floor(ceiling / IDLE_SANDBOX);
-  const targets = new Map<string, number>();
-  for (const [key, count] of [...wanted].sort((a, b) => b[1] - a[1])) {
-    targets.set(key, Math.min(count, left));
-    left -= Math.min(count, left);
-  }
-  return targets;
-}
+/** A claim leaves the processors to its first invocation; a start that found no warm sandbox is making one itself. */
+const CALM_AFTER_CLAIM: Millis = 25;
+const CALM_AFTER_MISS: Millis = 500;
+/** Under claims that never pause, one sandbox is still made each so often. */
+const CALM_WITHIN: Millis = 1000;
+/** Peaks pass, and what was kept for them ends. */
+const REVIEW_EVERY: Millis = 10_000;
 
 export class Pool<Owner> implements AsyncDisposable {
   readonly #host: SandboxHost;
   readonly #options: PoolOptions;
   readonly #warm = new Map<string, Sandbox<Owner>[]>();
+  readonly #claims = new Map<string, ClaimCount>();
+  #demands: readonly ClassDemand[] = [];
   #classes = new Map<string, SandboxClass>();
   #targets = new Map<string, number>();
+  /** Until then claims have the machine. */
+  #calmAt: Millis = 0;
+  #review: Disposable | undefined;
   #filling: Promise<void> | undefined;
   #closed = false;
 
@@ -68,21 +49,25 @@ export class Pool<Owner> implements AsyncDisposable {
 
   /** A warm sandbox of the class, or undefined. It is the caller's from now on. */
   take(wanted: SandboxClass): Sandbox<Owner> | undefined {
-    const list = this.#warm.get(keyOf(wanted));
+    const { clock } = this.#options;
+    const key = keyOf(wanted);
+    const list = this.#warm.get(key);
     let found = list?.shift();
     while (found?.over) found = list?.shift();
-    if (found) this.#options.clock.after(REFILL_AFTER, () => this.#fill());
+    const now = clock.monotonic();
+    this.#calmAt = now + (found ? CALM_AFTER_CLAIM : CALM_AFTER_MISS);
+    this.#claims.get(key)?.add(now);
+    this.#review ??= clock.after(CALM_AFTER_CLAIM, () => this.#reconsider());
     return found;
   }
 
   /** What is deployed now. Classes nobody wants any more are emptied. */
   want(demands: readonly ClassDemand[]): void {
+    this.#demands = demands;
     this.#classes = new Map(demands.map((demand) => [keyOf(demand.class), demand.class]));
-    this.#targets = poolTargets(demands, this.#options.size, this.#options.ceiling);
-    for (const [key, list] of this.#warm) {
-      for (const extra of list.splice(this.#targets.get(key) ?? 0)) void this.#discard(extra);
-    }
-    this.#fill();
+    for (const key of this.#claims.keys()) if (!this.#classes.has(key)) this.#claims.delete(key);
+    for (const key of this.#classes.keys()) if (!this.#claims.has(key)) this.#claims.set(key, new ClaimCount());
+    this.#reconsider();
   }
 
   /** Takes over a warm sandbox of an earlier worker. */
@@ -91,7 +76,7 @@ export class Pool<Owner> implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed = true;
+    this.#close();
     await this.#filling;
     await Promise.all([...this.#warm.values()].flat().map((sandbox) => this.#discard(sandbox)));
     this.#warm.clear();
@@ -99,9 +84,29 @@ export class Pool<Owner> implements AsyncDisposable {
 
   /** Lets go of all without ending them. */
   async release(): Promise<void> {
-    this.#closed = true;
+    this.#close();
     await this.#filling;
     for (const sandbox of [...this.#warm.values()].flat()) sandbox.release();
+  }
+
+  #close(): void {
+    this.#closed = true;
+    this.#review?.[Symbol.dispose]();
+  }
+
+  /** Works out the targets anew: ends what is over them and makes what is missing. Looks again while peaks may pass. */
+  #reconsider(): void {
+    if (this.#closed) return;
+    const now = this.#options.clock.monotonic();
+    const peaks = new Map([...this.#claims].map(([key, count]) => [key, count.peak(now)]));
+    this.#targets = poolTargets(this.#demands, peaks, this.#options);
+    for (const [key, list] of this.#warm) {
+      for (const extra of list.splice(this.#targets.get(key) ?? 0)) void this.#discard(extra);
+    }
+    this.#review?.[Symbol.dispose]();
+    const any = [...peaks.values()].some((peak) => peak > 0);
+    this.#review = any ? this.#options.clock.after(REVIEW_EVERY, () => this.#reconsider()) : undefined;
+    this.#fill();
   }
 
   #fill(): void {
@@ -111,6 +116,8 @@ export class Pool<Owner> implements AsyncDisposable {
   async #fillAll(): Promise<void> {
     const failed = new Set<string>();
     for (let wanted = this.#missing(failed); wanted && !this.#closed; wanted = this.#missing(failed)) {
+      await this.#calm();
+      if (this.#closed) return;
       try {
         const sandbox = await Sandbox.start<Owner>(this.#host, newSandboxId(), wanted);
         try {
@@ -127,6 +134,14 @@ export class Pool<Owner> implements AsyncDisposable {
       }
     }
     if (failed.size > 0 && !this.#closed) this.#options.clock.after(RETRY_AFTER, () => this.#fill());
+  }
+
+  async #calm(): Promise<void> {
+    const { clock } = this.#options;
+    const end = clock.monotonic() + CALM_WITHIN;
+    for (let now = clock.monotonic(); now < this.#calmAt && now < end; now = clock.monotonic()) {
+      await sleep(Math.min(this.#calmAt, end) - now);
+    }
   }
 
   /** The class furthest below its target. */

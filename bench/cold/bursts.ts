@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { Millis } from '../../core/units.ts';
 import type { Lab } from '../cold.ts';
 import { call, untilAnswered } from '../support/call.ts';
-import { address, platformIn, settled } from '../support/platform.ts';
+import { address, platformIn, poolOf, settled } from '../support/platform.ts';
 import { quiet } from '../support/quiet.ts';
 import { median, percentile } from '../support/statistics.ts';
 import { figure, printTable, ratio } from '../support/table.ts';
@@ -24,24 +24,26 @@ interface Burst {
 
 export async function measureBursts(lab: Lab): Promise<void> {
   const count = lab.functions.length;
-  const rows: { name: string; bursts: Burst[]; host: Burst[] }[] = [];
+  const rows: { name: string; bursts: Burst[] }[] = [];
+  const host: Burst[] = []; // Turns with the bursts without a pool: with one, only absolute times count.
   for (const pool of POOLS) {
     const bursts: Burst[] = [];
-    const host: Burst[] = [];
-    await using platform = await platformIn(lab.home, { FN_POOL: String(pool) });
+    await using platform = await platformIn(lab.home, poolOf(pool));
     for (let round = 0; round < lab.rounds; round++) {
       await settled(platform, 0, Math.min(pool, count));
       await quiet();
       bursts.push(await burst(lab.functions.map((name) => callFrom(address(platform), name))));
-      await settled(platform, 0, Math.min(pool, count));
-      await quiet();
-      host.push(await hostBurst(lab));
+      lab.signal.throwIfAborted();
+      if (pool === 0) {
+        await settled(platform, 0, 0);
+        await quiet();
+        host.push(await hostBurst(lab));
+      }
     }
-    rows.push({ name: `fn, pool of ${pool}`, bursts, host });
+    rows.push({ name: `fn, pool of ${pool}`, bursts });
   }
-  const allHost = rows.flatMap(({ host }) => host);
   const rate = ({ all }: Burst): number => (count * 1000) / all;
-  const row = (name: string, bursts: readonly Burst[], host: readonly Burst[]): string[] => [
+  const row = (name: string, bursts: readonly Burst[]): string[] => [
     name,
     String(bursts.length),
     figure(median(bursts.map(({ p50 }) => p50))),
@@ -51,7 +53,7 @@ export async function measureBursts(lab: Lab): Promise<void> {
   ];
   printTable(
     [`${count} at once`, 'rounds', 'p50 ms', 'all done ms', 'a second', 'rate to host node'],
-    [...rows.map(({ name, bursts, host }) => row(name, bursts, host)), row('node on the host', allHost, allHost)],
+    [...rows.map(({ name, bursts }) => row(name, bursts)), row('node on the host', host)],
   );
 }
 

@@ -1,6 +1,7 @@
 /** What a container costs without us: `crun run node` and `runc run node` with the configuration each runtime writes by
  *  itself (namespaces and capabilities as Docker has them; no user namespace, no seccomp filter, nothing we add), on the
- *  root file system of our own base layer; and `podman run` of an image of ours.
+ *  root file system of our own base layer; `podman run` of an image of ours; and, as `crun <item>`, our own profile without
+ *  one of its items, for what each costs.
  *
  *  A process of its own, told on standard input where to work and then, line by line, what to start: to use crun on a hybrid
  *  host it hides cgroup2 from itself and its children (worker/host.ts), which nobody else must notice. Answers each line
@@ -8,12 +9,23 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { hideHybridCgroup2 } from '../../worker/host.ts';
 import { untilAnswered } from '../support/call.ts';
 import { cleanEnvironment } from '../support/environment.ts';
+import { type Profile, profileWithout } from './profiles.ts';
 
 interface RuntimeSpec {
   process: { terminal: boolean; args: string[]; env: string[] };
@@ -40,16 +52,18 @@ const PARENT = `fn-bench-${process.pid}`;
 let made = 0;
 
 /** The bundle of one container, with a directory both sides see. */
-function bundleFor(runtime: string, id: string): string {
+function bundleFor(runtime: string, id: string, protections: Profile | undefined): string {
   const bundle = join(directory, id);
   mkdirSync(bundle, { recursive: true });
-  spawnSync(runtime, ['spec'], { cwd: bundle, env });
+  if (!protections) spawnSync(runtime, ['spec'], { cwd: bundle, env });
   const file = join(bundle, 'config.json');
-  const spec = JSON.parse(readFileSync(file, 'utf8')) as RuntimeSpec;
+  const spec = (protections as RuntimeSpec | undefined) ?? (JSON.parse(readFileSync(file, 'utf8')) as RuntimeSpec);
+  // Ours without its last word, which is the bootstrap.
+  const command = protections ? spec.process.args.slice(0, -1) : ['/usr/local/bin/node'];
   spec.process = {
     ...spec.process,
     terminal: false,
-    args: ['/usr/local/bin/node', '/tmp/server.mjs', `/tmp/${id}.sock`],
+    args: [...command, '/tmp/server.mjs', `/tmp/${id}.sock`],
     env: ['PATH=/usr/local/bin:/usr/bin:/bin'],
   };
   spec.root = { path: rootfs, readonly: true };
@@ -59,9 +73,11 @@ function bundleFor(runtime: string, id: string): string {
   return bundle;
 }
 
-async function timeContainer(runtime: string): Promise<number> {
+/** @param without what our profile has and this container has not; a container without our profile when undefined. */
+async function timeContainer(runtime: string, without?: string): Promise<number> {
   const id = `b${made++}`;
-  const bundle = bundleFor(runtime, id);
+  const profile = without === undefined ? undefined : profileWithout(without, { rootfs, task: shared });
+  const bundle = bundleFor(runtime, id, profile);
   const state = join(directory, runtime);
   const began = performance.now();
   const child = spawn(runtime, ['--root', state, 'run', '--bundle', bundle, id], { env, stdio: 'ignore' });
@@ -153,12 +169,19 @@ class Podman {
 }
 
 mkdirSync(shared, { recursive: true });
+chmodSync(shared, 0o777); // With our profile what runs is nobody on the host.
+chmodSync(directory, 0o711);
 cpSync(join(import.meta.dirname, 'server.mjs'), join(shared, 'server.mjs'));
 const decoy = hideHybridCgroup2();
 const podman = new Podman();
 for await (const what of { [Symbol.asyncIterator]: () => lines }) {
   try {
-    const ms = await (what === 'node' ? timeHost() : what === 'podman' ? podman.time() : timeContainer(what));
+    const [program = '', without] = what.split(' ');
+    const ms = await (what === 'node'
+      ? timeHost()
+      : what === 'podman'
+        ? podman.time()
+        : timeContainer(program, without));
     console.log(JSON.stringify({ ms }));
   } catch (error) {
     console.log(JSON.stringify({ error: String(error) }));

@@ -9,7 +9,7 @@ import type { Bytes } from '../../core/units.ts';
 import { commandOf } from '../../test/support/platform.ts';
 import type { Lab } from '../cold.ts';
 import { call } from '../support/call.ts';
-import { address, deployMany, platformIn, settled } from '../support/platform.ts';
+import { address, deployMany, platformIn, poolOf, settled } from '../support/platform.ts';
 import { figure, printTable, ratio } from '../support/table.ts';
 
 const COUNT = 50;
@@ -20,8 +20,8 @@ export async function measureMemory(lab: Lab): Promise<void> {
   const names = Array.from({ length: COUNT }, (_, index) => `m${index}`);
   const rows: { name: string; pss: Bytes; processes: number }[] = [];
   {
-    await using platform = await platformIn(lab.home, { FN_POOL: '10', FN_FREEZE_AFTER_MS: '1000' });
-    await deployMany(platform, lab.home, names, '1h');
+    await using platform = await platformIn(lab.home, { ...poolOf(10), FN_FREEZE_AFTER_MS: '1000' });
+    await deployMany(platform, lab.home, names, '1h', lab.signal);
     for (const name of names) await call(address(platform), `/function/${name}`);
     await settled(platform, COUNT, 10);
     const pids: number[] = [];

@@ -17,7 +17,6 @@ const PROGRAM = join(import.meta.dirname, '../cold/containers.ts');
 
 /** What is started, by the name containers.ts knows it by. */
 const STARTS = { node: 'node on the host', crun: 'crun run node', runc: 'runc run node', podman: 'podman run node' };
-type Start = keyof typeof STARTS;
 
 export class Baselines implements AsyncDisposable {
   /** Why something is not measured. */
@@ -26,9 +25,14 @@ export class Baselines implements AsyncDisposable {
   readonly #directory: string;
   readonly #lines: AsyncIterator<string>;
   readonly #reader: Interface;
-  readonly #times = new Map<Start, Millis[]>();
+  readonly #times = new Map<string, Millis[]>();
 
-  private constructor(child: ChildProcess, directory: string, available: readonly Start[], missing: readonly string[]) {
+  private constructor(
+    child: ChildProcess,
+    directory: string,
+    available: readonly string[],
+    missing: readonly string[],
+  ) {
     this.#child = child;
     this.#directory = directory;
     this.#reader = createInterface({ input: child.stdout! });
@@ -37,11 +41,14 @@ export class Baselines implements AsyncDisposable {
     for (const start of available) this.#times.set(start, []);
   }
 
-  /** @param home FN_HOME of a platform that has deployed something: its base layer is what containers run on. */
-  static async open(home: string): Promise<Baselines> {
+  /** @param home FN_HOME of a platform that has deployed something: its base layer is what containers run on.
+   *  @param variants of our profile, as containers.ts names them: they are then measured beside crun, and nothing else. */
+  static async open(home: string, variants: readonly string[] = []): Promise<Baselines> {
     const missing: string[] = [];
-    const available = (Object.keys(STARTS) as Start[]).filter((start) => {
-      if (start === 'node' || isInstalled(start)) return true;
+    const wanted = variants.length > 0 ? ['crun', ...variants] : Object.keys(STARTS);
+    const available = wanted.filter((start) => {
+      const [program = ''] = start.split(' ');
+      if (program === 'node' || isInstalled(program)) return true;
       missing.push(`${start} (not installed)`);
       return false;
     });
@@ -68,7 +75,7 @@ export class Baselines implements AsyncDisposable {
   }
 
   series(): { readonly name: string; readonly times: readonly Millis[] }[] {
-    return [...this.#times].map(([start, times]) => ({ name: STARTS[start], times }));
+    return [...this.#times].map(([start, times]) => ({ name: nameOf(start), times }));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -79,14 +86,18 @@ export class Baselines implements AsyncDisposable {
     await rm(this.#directory, { recursive: true, force: true });
   }
 
-  async #time(start: Start): Promise<Millis> {
+  async #time(start: string): Promise<Millis> {
     this.#child.stdin?.write(`${start}\n`);
     const { value, done } = await this.#lines.next();
     if (done) throw new Error('the baselines ended');
     const answer = JSON.parse(value) as { ms: Millis } | { error: string };
-    if ('error' in answer) throw new Error(`${STARTS[start]}: ${answer.error}`);
+    if ('error' in answer) throw new Error(`${nameOf(start)}: ${answer.error}`);
     return answer.ms;
   }
+}
+
+function nameOf(start: string): string {
+  return Object.hasOwn(STARTS, start) ? STARTS[start as keyof typeof STARTS] : start;
 }
 
 function isInstalled(program: string): boolean {

@@ -11,10 +11,16 @@ export type { TestPlatform } from '../../test/support/platform.ts';
 
 /** Deploys at once; more only queue at the builder. */
 const AT_ONCE = 4;
+const PROGRESS_EVERY = 25;
 const SETTLE_WITHIN: Millis = 120_000;
 
 export function platformIn(home: string, env: Readonly<Record<string, string>> = {}): Promise<TestPlatform> {
   return startPlatform({ FN_HOME: home, ...env });
+}
+
+/** So many warm sandboxes and no more, however many are claimed. */
+export function poolOf(size: number): Record<string, string> {
+  return { FN_POOL: String(size), FN_POOL_MEMORY: String(size * 16 * 2 ** 20) };
 }
 
 export function address({ gatewayUrl }: TestPlatform): { host: string; port: number } {
@@ -28,6 +34,7 @@ export async function deployMany(
   home: string,
   names: readonly string[],
   idle: string,
+  signal: AbortSignal,
 ): Promise<void> {
   const waiting = [...names];
   const work = async (): Promise<void> => {
@@ -37,6 +44,9 @@ export async function deployMany(
       await writeFile(join(directory, 'fn.yaml'), `name: ${name}\nscale: { idle: ${idle}, max: 1 }\n`);
       await writeFile(join(directory, 'index.mjs'), `export default () => new Response('${name}');\n`);
       await platform.deploy(directory);
+      signal.throwIfAborted();
+      if (waiting.length > 0 && waiting.length % PROGRESS_EVERY === 0)
+        console.error(`${waiting.length} of ${names.length} left to deploy`);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));

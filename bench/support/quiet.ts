@@ -12,7 +12,7 @@ const IDLE_SHARE = 0.85;
 let noisy = 0;
 let asked = 0;
 
-export async function quiet(within: Millis = 3000): Promise<void> {
+export async function quiet(within: Millis = 500): Promise<void> {
   asked++;
   const end = performance.now() + within;
   let before = ticks();

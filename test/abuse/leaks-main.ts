@@ -54,7 +54,7 @@ async function claimAndDestroy(lab: Lab, pool: Pool<string>, path: string): Prom
 
 async function main(lab: Lab, runs: number): Promise<Omit<Report, 'closed'>> {
   const { home, instanceOfPlatform } = lab.host.config;
-  const pool = new Pool<string>(lab.host, { size: POOL, ceiling: 2 ** 40, clock: systemClock, log: silentLog });
+  const pool = new Pool<string>(lab.host, { minimum: POOL, ceiling: 2 ** 40, clock: systemClock, log: silentLog });
   pool.want([{ class: { rootfs: lab.rootfs, memory: MEMORY, egress: 'none' }, max: POOL }]);
   const paths = PATHS.slice(0, lab.host.networks.unavailable ? -1 : undefined);
   let run = 0;
