@@ -5,6 +5,7 @@
 import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { Duplex } from 'node:stream';
 import type { ClientSocket } from '../connection.ts';
+import { free } from '../http/free.ts';
 import { ReplyReader } from './reply.ts';
 import { type Http2Request, trailerLines } from './request.ts';
 
@@ -24,7 +25,7 @@ export class StreamSocket extends Duplex implements ClientSocket {
   #sent = false;
   /** Pieces of what is being written that the stream has not taken yet. */
   #untaken = 0;
-  #taken: ((error?: Error) => void) | undefined;
+  #taken: (() => void) | undefined;
 
   constructor(stream: ServerHttp2Stream, request: Http2Request, remoteAddress: string | undefined) {
     super({ allowHalfOpen: true });
@@ -51,8 +52,12 @@ export class StreamSocket extends Duplex implements ClientSocket {
     this.#stream.resume();
   }
 
+  /** The chunk is given away by whoever writes it. */
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error) => void): void {
-    this.#taken = done;
+    this.#taken = () => {
+      if (!this.#stream.destroyed) free(chunk);
+      done();
+    };
     this.#untaken = 1;
     try {
       if (this.#stream.destroyed) throw new Error('the stream is closed');
