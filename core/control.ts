@@ -71,6 +71,8 @@ export const HEADERS = {
   jobName: 'x-fn-job-name',
   /** Who calls, as the gateway found out: the name of the API key. Passed on to the function. */
   keyName: 'x-fn-key-name',
+  /** The claims of its token: JSON, base64url. */
+  claims: 'x-fn-claims',
 } as const;
 
 /** What the worker posts to a generic sandbox, at CLAIM_PATH on its socket, to make it an instance of a function. The reply

@@ -233,6 +233,24 @@ export const ERRORS = {
     'The TLS certificate cannot be used',
     'FN_TLS_CERT and FN_TLS_KEY name PEM files that belong together: docs/tls.md.',
   ),
+  'token.invalid': kind(
+    401,
+    'user',
+    'The token is not valid',
+    'Get a new one from its issuer; issuer, audience and algorithms must be those in fn.yaml.',
+  ),
+  'token.required': kind(
+    401,
+    'user',
+    'The function wants a token',
+    'Send one of its issuer as "Authorization: Bearer <token>".',
+  ),
+  'token.unverifiable': kind(
+    503,
+    'user',
+    'The token cannot be checked, because the keys of its issuer cannot be had',
+    'The gateway must reach jwksUri in fn.yaml.',
+  ),
   'usage.invalid': kind(400, 'user', 'The command is not valid', 'See "fn help".'),
   'server.unreachable': kind(
     503,

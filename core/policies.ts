@@ -42,9 +42,41 @@ const webhook = z
   });
 export type WebhookPolicy = z.output<typeof webhook>;
 
+const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const;
+const jwt = z.strictObject({
+  issuer: z.string().min(1).max(500).describe('The `iss` of the tokens, exactly'),
+  audience: z
+    .union([z.string().min(1), z.array(z.string().min(1)).min(1).max(20)], 'text, or a list of text')
+    .meta({ allowed: 'text, or a list of text' })
+    .describe('The `aud` of the tokens; one of a list'),
+  jwksUri: z
+    .string()
+    .refine(isKeyAddress, 'an https URL, or an http URL of this machine')
+    .meta({ allowed: 'an https URL, or an http URL of this machine' })
+    .describe('Where the public keys of the issuer are'),
+  algorithms: z
+    .array(z.enum(ALGORITHMS))
+    .min(1)
+    .default(['RS256', 'PS256', 'ES256', 'EdDSA'])
+    .describe('What tokens may be signed with'),
+  clockTolerance: quantity(parseDuration, 'a duration from 0 to 5m, such as 30s', 0, 300_000)
+    .default(5000)
+    .describe('How far clocks may be apart'),
+});
+export type JwtPolicy = z.output<typeof jwt>;
+
+/** Keys that come unprotected over a network are anyone's. */
+function isKeyAddress(text: string): boolean {
+  if (text.length > 500 || !URL.canParse(text)) return false;
+  const { protocol, hostname, username } = new URL(text);
+  const isLocal = hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+  return username === '' && (protocol === 'https:' || (protocol === 'http:' && isLocal));
+}
+
 const auth = z.union([
   z.enum(['none', 'key']).meta({ allowed: 'none, key' }),
   z.strictObject({ webhook: webhook.describe('Whoever signs the body with a secret') }),
+  z.strictObject({ jwt: jwt.describe('Whoever has a token of the issuer') }),
 ]);
 
 export type AuthPolicy = z.output<typeof auth>;
@@ -109,7 +141,9 @@ export type CorsPolicy = z.output<typeof cors>;
 export const policyShape = {
   auth: auth
     .optional()
-    .describe('Who may call: anyone (`none`, the default), whoever has an API key, or who signs: [auth.md](auth.md)'),
+    .describe(
+      'Who may call: anyone (`none`, the default), whoever has an API key or a token, or who signs: [auth.md](auth.md)',
+    ),
   cors: cors.optional().describe('Which web pages may call from a browser; only those of the same origin by default'),
   rate: rate.optional().describe('How often each caller may call; without it, as often as they like'),
   allow: allow.optional().describe('Where calls may come from; anywhere by default'),

@@ -20,6 +20,7 @@ export const QUANTITY_KEYS: ReadonlySet<string> = new Set([
   'bodyLimit',
   'maxAge',
   'tolerance',
+  'clockTolerance',
 ]);
 
 const duration = (allowed: string, min: number, max: number) => quantity(parseDuration, allowed, min, max);

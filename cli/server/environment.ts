@@ -7,10 +7,12 @@ import type { Role } from '../../core/service.ts';
 
 const EVERYONE = ['HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR'];
 
-/** The builder alone talks to package registries: through a proxy, behind a company's certificate. */
+/** A company's certificate authority. The gateway fetches the keys of issuers of tokens. */
+const CERTIFICATES = ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE'];
+
+/** The builder alone talks to package registries, perhaps through a proxy. */
 const BUILDER = [
-  'NODE_EXTRA_CA_CERTS',
-  'SSL_CERT_FILE',
+  ...CERTIFICATES,
   'http_proxy',
   'https_proxy',
   'no_proxy',
@@ -24,7 +26,12 @@ const BUILDER = [
 
 export function environmentOf(process: Role | 'redis', config: Config, env: NodeJS.ProcessEnv): Record<string, string> {
   const settings = process === 'redis' ? [] : Object.values(SETTINGS).map((setting) => setting.env);
-  const names = [...EVERYONE, ...settings, ...(process === 'builder' ? BUILDER : [])];
+  const names = [
+    ...EVERYONE,
+    ...settings,
+    ...(process === 'builder' ? BUILDER : []),
+    ...(process === 'gateway' ? CERTIFICATES : []),
+  ];
   const kept = Object.fromEntries(names.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])));
   return {
     ...kept,

@@ -256,4 +256,11 @@ function kindOf(text: string, line: number): string {
 }
 
 /** Set by the job consumer, or by the gateway that took the job (core/control.ts HEADERS). */
-const JOB_FIELDS = ['x-fn-invocation-id', 'x-fn-attempt', 'x-fn-queue', 'x-fn-job-name', 'x-fn-key-name'];
+const JOB_FIELDS = [
+  'x-fn-invocation-id',
+  'x-fn-attempt',
+  'x-fn-queue',
+  'x-fn-job-name',
+  'x-fn-key-name',
+  'x-fn-claims',
+];

@@ -17,8 +17,8 @@ export interface Call {
 
 /** Who calls. */
 export interface Identity {
-  /** Tells callers apart, such as `key:<name>`. */
-  readonly caller: string;
+  /** Tells callers apart, such as `key:<name>`; undefined when they proved something, but not who they are. */
+  readonly caller: string | undefined;
   /** The request's fields without the credential, with what the function may know of the caller. */
   readonly fields: string;
 }

@@ -7,6 +7,7 @@ import { type Clock, systemClock } from '../../core/clock.ts';
 import { type ErrorCode, FnError } from '../../core/errors.ts';
 import type { FunctionName } from '../../core/ids.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import type { AuthPolicy } from '../../core/policies.ts';
 import type { SecretBox } from '../../core/secrets.ts';
 import { Snapshot } from '../../core/store/snapshot.ts';
 import type { Change, Store } from '../../core/store/store.ts';
@@ -20,6 +21,7 @@ import { withoutFields } from './fields.ts';
 import { BodyStore, Guard, tooLarge } from './guard.ts';
 import { KeyRing } from './keys.ts';
 import { takeTurn } from './rate.ts';
+import { Tokens } from './tokens.ts';
 import { Turns } from './turns.ts';
 import { Vault } from './vault.ts';
 import { checkSignature } from './webhook.ts';
@@ -49,6 +51,9 @@ const POLICY_OF: Partial<Record<ErrorCode, string>> = {
   'secret.missing': 'auth',
   'secret.unreadable': 'auth',
   'signature.invalid': 'auth',
+  'token.invalid': 'auth',
+  'token.required': 'auth',
+  'token.unverifiable': 'auth',
 };
 
 /** A body that is signed is held whole: so much of one, more only if `bodyLimit` says so, and so much of all together. */
@@ -63,6 +68,7 @@ export class Gate implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #keys = new KeyRing();
   readonly #turns: Turns;
+  readonly #tokens: Tokens;
   readonly #vault: Vault;
   readonly #bodies = new BodyStore(BODIES_MAX);
   readonly #snapshot: Snapshot;
@@ -73,6 +79,7 @@ export class Gate implements AsyncDisposable {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#turns = new Turns(options.redis, this.#clock);
+    this.#tokens = new Tokens(this.#clock);
     this.#vault = new Vault(options.secrets, (name) => snapshot.get('secret', name));
     this.#snapshot = snapshot;
     for (const { name } of snapshot.values('key')) this.#changed({ kind: 'key', key: name });
@@ -103,7 +110,9 @@ export class Gate implements AsyncDisposable {
       const isSigned = typeof plan.auth === 'object' && 'webhook' in plan.auth;
       const limit = isSigned ? Math.min(plan.bodyLimit ?? SIGNED_BODY_DEFAULT, SIGNED_BODY_MAX) : plan.bodyLimit;
       if (limit !== undefined && head.contentLength > limit) throw tooLarge(limit);
-      if (plan.rate === undefined && limit === undefined) return call.open(passed(head, this.#identify(call, [])));
+      if (plan.rate === undefined && limit === undefined && typeof plan.auth === 'string') {
+        return call.open(passed(head, this.#identify(call)));
+      }
       return new Guard(call, {
         decide: (body) => this.#decide(call, body),
         limit: limit ?? Infinity,
@@ -149,18 +158,22 @@ export class Gate implements AsyncDisposable {
   async #decide(call: Call, body: readonly Buffer[]): Promise<RequestHead> {
     const { rate } = call.plan;
     if (rate?.per === 'address') await takeTurn(call, rate, undefined, this.#turns);
-    const identity = this.#identify(call, body);
+    const identity =
+      typeof call.plan.auth === 'string' ? this.#identify(call) : await this.#verify(call, call.plan.auth, body);
     if (rate?.per === 'key') await takeTurn(call, rate, identity, this.#turns);
     return passed(call.head, identity);
   }
 
-  /** Who calls; undefined when nobody asks. */
-  #identify({ head, name, plan: { auth } }: Call, body: readonly Buffer[]): Identity | undefined {
-    const now = this.#clock.now();
-    if (auth === 'none') return undefined;
-    if (auth === 'key') return this.#keys.identify(head.fields, name, now);
+  /** Who calls, where that is known at once; undefined when nobody asks. */
+  #identify({ head, name, plan }: Call): Identity | undefined {
+    return plan.auth === 'key' ? this.#keys.identify(head.fields, name, this.#clock.now()) : undefined;
+  }
+
+  /** Who calls, by what takes longer to find out. */
+  async #verify({ head }: Call, auth: Exclude<AuthPolicy, string>, body: readonly Buffer[]): Promise<Identity> {
+    if ('jwt' in auth) return this.#tokens.identify(auth.jwt, head.fields);
     const { secret } = auth.webhook;
-    checkSignature(auth.webhook, head.fields, body, () => this.#vault.open(secret), now);
+    checkSignature(auth.webhook, head.fields, body, () => this.#vault.open(secret), this.#clock.now());
     // The sender was told to go on, if it asked; the function need not.
     return { caller: `webhook:${secret}`, fields: withoutFields(head.fields, ['expect']) };
   }
@@ -172,7 +185,8 @@ export class Gate implements AsyncDisposable {
     this.#options.metrics.counter('fn_policy_refusals_total').inc({ function: name, policy });
     // RFC 9110 11.6.1: a 401 says how to do better.
     const scheme = error.code === 'signature.invalid' ? 'Signature' : 'Bearer';
-    if (error.status === 401) client.replyFields += `www-authenticate: ${scheme} realm="${name}"\r\n`;
+    const why = error.code === 'token.invalid' ? ', error="invalid_token"' : ''; // RFC 6750 3.1
+    if (error.status === 401) client.replyFields += `www-authenticate: ${scheme} realm="${name}"${why}\r\n`;
   }
 
   #changed({ kind, key }: Change): void {

@@ -140,7 +140,19 @@ describe('what is wrong is said with its line, what is allowed, and the nearest 
     ],
     [
       'name: a\nauth: kye',
-      'fn.yaml:2: auth: none, key, or a map with the keys webhook (found "kye"); did you mean key?',
+      'fn.yaml:2: auth: none, key, or a map with one of the keys webhook, jwt (found "kye"); did you mean key?',
+    ],
+    [
+      'name: a\nauth:\n  jwt: { issuer: x, audience: y, jwksUri: "http://example.com/keys" }',
+      'fn.yaml:3: auth.jwt.jwksUri: an https URL, or an http URL of this machine (found "http://example.com/keys")',
+    ],
+    [
+      'name: a\nauth:\n  jwt: { issuer: x, audience: y, jwksUri: "https://e.test/k", algorithms: [HS256] }',
+      'fn.yaml:3: auth.jwt.algorithms[0]: one of RS256, RS384, RS512, PS256,',
+    ],
+    [
+      'name: a\nauth:\n  jwt: { issuer: x, audience: y }',
+      'fn.yaml:3: auth.jwt.jwksUri: an https URL, or an http URL of',
     ],
     ['name: a\nauth: { webhok: {} }', 'fn.yaml:2: auth.webhok is not a key here; did you mean webhook?'],
     [
