@@ -39,6 +39,11 @@ export const METRICS = {
     help: 'Time from the wish for an instance to its readiness',
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
   },
+  fn_connections_dropped_total: {
+    type: 'counter',
+    labels: ['why'],
+    help: 'Client connections ended while idle to make room (idle), or refused since there was none (full)',
+  },
   fn_requests_in_flight: { type: 'gauge', labels: ['function'], help: 'Invocations being answered' },
   fn_requests_waiting: { type: 'gauge', labels: ['function'], help: 'Requests waiting for an instance' },
   fn_instances: { type: 'gauge', labels: ['state'], help: 'Instances on this node' },

@@ -81,6 +81,8 @@ export interface ClientPatience {
 export const CLIENT_PATIENCE: ClientPatience = { head: 10_000, idle: 75_000, body: 30_000, linger: 2000 };
 /** While the gateway ends, a connection idle for this long is closed; one that was just used may be used again now. */
 export const DRAIN_IDLE: Millis = 500;
+/** Without a request for this long, a connection is there for others to take. */
+export const EVICT_AFTER: Millis = 1000;
 /** The first line of HTTP/2's preface, made to be no request that HTTP/1.1 knows (RFC 9113 section 3.4). */
 const HTTP2_PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\n');
 /** Pipelined bytes held while a reply is due. */
@@ -239,6 +241,14 @@ export class ClientConnection {
   /** While the gateway ends: closes the connection if it is idle; if not, its next reply does. */
   drain(now: Millis): void {
     if (!this.#exchange && !this.#unread && !this.#closing && now - this.#since > DRAIN_IDLE) this.#close();
+  }
+
+  /** Makes room for others: ends a connection that waits for its client, and did not begin just now. */
+  evict(now: Millis): boolean {
+    if (this.#door.trusted || this.#exchange || this.socket.writableLength > 0) return false;
+    if (now - this.#since < EVICT_AFTER) return false;
+    this.socket.destroy();
+    return true;
   }
 
   /** Ends what takes too long; called now and then. */

@@ -29,6 +29,8 @@ export interface GatewayOptions {
   readonly clock?: Clock;
   /** Instead of CLIENT_PATIENCE. */
   readonly patience?: Partial<ClientPatience>;
+  /** Client connections at once; as many as the process may have by default. */
+  readonly connectionsMax?: number;
 }
 
 export interface Gateway extends AsyncDisposable {

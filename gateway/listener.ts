@@ -1,6 +1,7 @@
 /** The sockets the gateway listens on and the connections that came over them. */
 
 import { constants } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
 import type { AddressSet } from '../core/addresses.ts';
@@ -27,11 +28,19 @@ export interface ListenerOptions {
   readonly open: (connection: ClientConnection, head: RequestHead, requestId: string) => Exchange;
   /** A request was refused before anything was found to answer it. */
   readonly refused: (error: FnError) => void;
+  /** Connections were ended to make room for others, or refused because there was none. */
+  readonly dropped: (why: 'idle' | 'full', count: number) => void;
+  /** Client connections at once, and requests on those of HTTP/2; as many as the process may have by default. */
+  readonly connectionsMax?: number | undefined;
 }
 
 const SWEEP_EVERY: Millis = 1000;
-/** Client connections at once on one port. */
+/** Client connections at once. */
 const CONNECTIONS_MAX = 20_000;
+/** Descriptors left for connections to instances, at least. */
+const DESCRIPTORS_KEPT = 1000;
+/** Connections that make room at once, so that looking for them is not done for each newcomer. */
+const EVICTED_MAX = 100;
 const BACKLOG = 1024;
 
 /** TLS has an end of its own, which is not sent: who knows to look cannot take what came for whole. */
@@ -56,24 +65,30 @@ export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
     cut: (socket) => void (socket as Socket).resetAndDestroy(),
     http2: (socket, first) => this.#http2.open(socket as Socket, 'http', first),
   };
+  readonly #connectionsMax: number;
   readonly #servers: Server[] = [];
   readonly #sweeper: NodeJS.Timeout;
   #draining = false;
 
   constructor(options: ListenerOptions) {
     this.#options = options;
+    this.#connectionsMax = options.connectionsMax ?? Math.min(CONNECTIONS_MAX, descriptorsMax() - DESCRIPTORS_KEPT);
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(SWEEP_EVERY, options.patience.head)).unref();
   }
 
   /** Accepts on a listening socket, and closes the descriptor at the end. */
   listen(fd: number): Promise<void> {
-    return this.#listen(fd, (socket) => this.#connect(socket, this.#cleartext));
+    return this.#listen(fd, (socket) => {
+      if (this.#admit(socket)) this.#connect(socket, this.#cleartext);
+    });
   }
 
   /** The same for clients that speak TLS. */
   listenTls(fd: number, certificate: Certificate): Promise<void> {
     const tls = this.#tlsServer(certificate);
-    return this.#listen(fd, (socket) => this.#greet(socket, tls));
+    return this.#listen(fd, (socket) => {
+      if (this.#admit(socket)) this.#greet(socket, tls);
+    });
   }
 
   /** The same for clients that are the platform's own processes. */
@@ -109,7 +124,7 @@ export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
   }
 
   get isFull(): boolean {
-    return this.#connections.size >= CONNECTIONS_MAX;
+    return this.size + this.#greeting.size >= this.#connectionsMax;
   }
 
   get bodyLimit(): number {
@@ -144,6 +159,25 @@ export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
     this.#connections.delete(connection);
   }
 
+  /** Newcomers go before connections that wait for their clients: whoever only holds connections cannot take them all. */
+  #admit(socket: Socket): boolean {
+    if (!this.isFull) return true;
+    const now = performance.now();
+    let evicted = 0;
+    for (const connection of this.#connections) {
+      if (evicted === EVICTED_MAX) break;
+      if (!connection.evict(now)) continue;
+      this.#connections.delete(connection);
+      evicted++;
+    }
+    evicted += this.#http2.evict(now, EVICTED_MAX - evicted);
+    if (evicted > 0) this.#options.dropped('idle', evicted);
+    if (!this.isFull) return true;
+    this.#options.dropped('full', 1);
+    socket.destroy();
+    return false;
+  }
+
   #connect(socket: ClientSocket, door: Door): void {
     this.#connections.add(new ClientConnection(socket, door, this));
   }
@@ -176,7 +210,6 @@ export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
   #listen(fd: number, accept: (socket: Socket) => void): Promise<void> {
     // Half-open, because the end of what a client sends must not close what we still write to it.
     const server = createServer({ allowHalfOpen: true, noDelay: true }, accept);
-    server.maxConnections = CONNECTIONS_MAX;
     return new Promise((resolve, reject) => {
       server.once('error', reject);
       server.listen({ fd, backlog: BACKLOG }, () => {
@@ -194,3 +227,9 @@ export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
 }
 
 const DRAIN_STEP: Millis = 20;
+
+/** What this process may open; Node has raised it to the hard limit. */
+function descriptorsMax(): number {
+  const [, soft = '1024'] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? [];
+  return Number(soft);
+}

@@ -41,6 +41,8 @@ export interface PlaneOptions {
   readonly clock?: Clock | undefined;
   /** Instead of CLIENT_PATIENCE. */
   readonly patience?: Partial<ClientPatience> | undefined;
+  /** Client connections at once; as many as the process may have by default. */
+  readonly connectionsMax?: number | undefined;
   readonly rows: Rows;
   readonly peers: Peers;
   // What is told of the gateway as a whole.
@@ -101,6 +103,8 @@ export class Plane implements AsyncDisposable {
       patience: { ...CLIENT_PATIENCE, ...options.patience },
       open: (connection, head, requestId) => dispatcher.open(connection, head, requestId),
       refused: (error) => functions.failed(error),
+      dropped: (why, count) => metrics.counter('fn_connections_dropped_total').inc({ why }, count),
+      connectionsMax: options.connectionsMax,
     });
     this.#timers = [
       setInterval(() => functions.rest(), REST_EVERY).unref(),

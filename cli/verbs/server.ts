@@ -49,8 +49,9 @@ export const verb = defineVerb({
     reporter.say(`fn is starting in ${config.home}`);
     try {
       const platform = await supervisor.start();
-      const { context } = platform;
-      reporter.say(`gateway ${context.gatewayUrl}, control API ${context.apiUrl}`);
+      const { context, config: real } = platform;
+      const https = real.tlsCert && ` and https on port ${real.tlsPort}`;
+      reporter.say(`gateway ${context.gatewayUrl}${https}, control API ${context.apiUrl}`);
       if (flags.examples) {
         const { showExamples } = await import('../server/examples.ts');
         await showExamples(platform, reporter, stop.signal);

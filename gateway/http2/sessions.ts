@@ -11,7 +11,7 @@ import { constants, performServerHandshake, type ServerHttp2Session, type Server
 import type { Socket } from 'node:net';
 import { type FnError, toFnError } from '../../core/errors.ts';
 import type { Millis } from '../../core/units.ts';
-import { type ClientPatience, DRAIN_IDLE } from '../connection.ts';
+import { type ClientPatience, DRAIN_IDLE, EVICT_AFTER } from '../connection.ts';
 import { FIELDS_MAX } from '../http/fields.ts';
 import { randomHex } from '../http/random-ids.ts';
 import { problemReply } from '../http/write.ts';
@@ -105,6 +105,19 @@ export class Http2Sessions {
     for (const { http2, streams, idleSince } of this.#sessions) {
       if (!http2.closed && (streams > 0 || now - idleSince > DRAIN_IDLE)) http2.close();
     }
+  }
+
+  /** Makes room for others: ends connections without a request, `most` of them; how many. */
+  evict(now: Millis, most: number): number {
+    let evicted = 0;
+    for (const session of this.#sessions) {
+      if (evicted === most) break;
+      if (session.streams > 0 || now - session.idleSince < EVICT_AFTER) continue;
+      this.#sessions.delete(session);
+      session.http2.destroy();
+      evicted++;
+    }
+    return evicted;
   }
 
   destroy(): void {

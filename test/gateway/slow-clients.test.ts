@@ -7,7 +7,8 @@ import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.ts';
 import { skipBecause } from '../support/requires.ts';
-import { startPlatform } from './support/platform.ts';
+import { http2Client } from './support/http2.ts';
+import { type Platform, startPlatform } from './support/platform.ts';
 import { wire } from './support/wire.ts';
 
 describe('a slow client', () => {
@@ -123,6 +124,48 @@ describe('a client that misbehaves', () => {
     expect(text.length).toBeLessThan(20_000);
     expect(text).toMatch(/fn_errors_total\{code="function.not_found"\} 75000/);
   }, 120_000);
+});
+
+describe('a full gateway', () => {
+  const dropped = async (platform: Platform): Promise<string[]> => {
+    const text = await platform.gateway.metricsText();
+    return text.split('\n').filter((line) => line.startsWith('fn_connections_dropped_total{'));
+  };
+
+  it('takes newcomers before connections that wait for their client: idle, in their head, of HTTP/2', async () => {
+    await using platform = await startPlatform({}, { connectionsMax: 30 });
+    await platform.run({ name: 'fine' }, (_request, response) => response.end('ok'));
+    const idle = await Promise.all(Array.from({ length: 10 }, () => wire(platform.port)));
+    const slow = await Promise.all(Array.from({ length: 10 }, () => wire(platform.port)));
+    for (const client of slow) client.send('GET / HTTP/1.1\r\nX-Slow');
+    const http2 = await Promise.all(Array.from({ length: 10 }, () => http2Client(platform.url)));
+    await eventually(() => expect(platform.gateway.facts()['connections']).toBe(30));
+    await new Promise((resolve) => setTimeout(resolve, 1100)); // Long enough not to have just begun.
+    await using client = await wire(platform.port);
+    client.send('GET /function/fine HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    expect(await client.end()).toMatch(/ok$/);
+    await Promise.all([...idle, ...slow].map((client) => client.end()));
+    await eventually(() => expect(http2.every(({ session }) => session.destroyed)).toBe(true));
+    expect(await dropped(platform)).toContain('fn_connections_dropped_total{why="idle"} 30');
+  });
+
+  it('refuses newcomers rather than end a request under way', async () => {
+    await using platform = await startPlatform({}, { connectionsMax: 2 });
+    const answers: (() => void)[] = [];
+    await platform.run({ name: 'wait', concurrency: 10 }, (_request, response) => {
+      answers.push(() => void response.end('late'));
+    });
+    await using one = await wire(platform.port);
+    await using two = await wire(platform.port);
+    for (const client of [one, two]) client.send('GET /function/wait HTTP/1.1\r\nHost: a\r\n\r\n');
+    await eventually(() => expect(answers).toHaveLength(2));
+    await new Promise((resolve) => setTimeout(resolve, 1200)); // Long enough not to have just begun.
+    await using three = await wire(platform.port);
+    expect(await three.end()).toBe('');
+    for (const answer of answers) answer();
+    await Promise.all([one.until(/late$/), two.until(/late$/)]);
+    expect(await dropped(platform)).toEqual(['fn_connections_dropped_total{why="full"} 1']);
+  });
 });
 
 describe('10,000 idle connections', () => {

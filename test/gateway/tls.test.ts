@@ -119,6 +119,26 @@ describe.skipIf(skipBecause(lacks('openssl')))('the TLS port', () => {
     expect(text.match(/HTTP\/1\.1 200 /g)).toHaveLength(3);
   });
 
+  it('carries a WebSocket', async () => {
+    await using tls = await startTls();
+    const instance = await tls.platform.serveRaw('ws', (socket) => {
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n');
+        socket.pipe(socket);
+      });
+    });
+    await tls.platform.route(instance, await tls.platform.deploy({ name: 'ws' }));
+    const socket = await tls.connect();
+    let text = '';
+    socket.on('data', (chunk: Buffer) => void (text += chunk.toString('latin1')));
+    socket.write('GET /function/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+    await eventually(() => expect(text).toMatch(/^HTTP\/1\.1 101 [^]*\r\n\r\n/));
+    socket.write('\x81~hi', 'latin1');
+    await eventually(() => expect(text).toMatch(/\x81~hi$/));
+    socket.destroy();
+    await eventually(() => expect(tls.platform.gateway.facts()['inFlight']).toBe(0));
+  });
+
   it('cuts half a reply without saying that TLS ends', async () => {
     await using tls = await startTls();
     await tls.platform.run({ name: 'half' }, (_incoming, response) => {

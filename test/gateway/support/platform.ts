@@ -62,12 +62,13 @@ export interface Platform extends AsyncDisposable {
 export interface PlatformOptions {
   readonly redis?: Redis;
   readonly patience?: Partial<ClientPatience>;
+  readonly connectionsMax?: number;
   readonly masterKey?: Uint8Array;
 }
 
 export async function startPlatform(
   env: Record<string, string> = {},
-  { redis, patience, masterKey }: PlatformOptions = {},
+  { redis, patience, connectionsMax, masterKey }: PlatformOptions = {},
 ): Promise<Platform> {
   const home = await mkdtemp(join(tmpdir(), 'fng-'));
   const config = loadConfig({ FN_HOME: home, FN_LOG_LEVEL: 'silent', ...env });
@@ -117,6 +118,7 @@ export async function startPlatform(
     metrics,
     ...(redis && { redis }),
     ...(patience && { patience }),
+    ...(connectionsMax !== undefined && { connectionsMax }),
     ...(masterKey && { masterKey }),
   });
   const { fd, port } = await listenTcp('127.0.0.1', 0);
