@@ -180,6 +180,33 @@ export const SETTINGS = {
     max: 86_400_000,
     help: 'How long an instance is idle before it is frozen, ms; 0 never freezes',
   },
+  otlpEndpoint: {
+    env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    kind: 'text',
+    default: '',
+    help: 'URL of an OpenTelemetry collector that takes OTLP over HTTP; spans go to <url>/v1/traces',
+  },
+  otlpHeaders: {
+    env: 'OTEL_EXPORTER_OTLP_HEADERS',
+    kind: 'text',
+    default: '',
+    help: 'Headers for the collector: name=value,name=value',
+  },
+  serviceName: { env: 'OTEL_SERVICE_NAME', kind: 'text', default: 'fn', help: 'service.name of our spans' },
+  traceRatio: {
+    env: 'OTEL_TRACES_SAMPLER_ARG',
+    kind: 'text',
+    default: '1',
+    help: 'Share of the traces that begin here and are recorded, 0 to 1; for others the caller decides',
+  },
+  traceDelay: {
+    env: 'OTEL_BSP_SCHEDULE_DELAY',
+    kind: 'int',
+    default: 5000,
+    min: 10,
+    max: 600_000,
+    help: 'How often spans are sent, ms',
+  },
   logLimit: {
     env: 'FN_LOG_LIMIT',
     kind: 'int',
@@ -282,6 +309,12 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     throw invalid(SETTINGS.trustedProxies, `must be addresses or ranges such as 10.0.0.0/8, not "${strange}"`);
   }
   if (values.dns && !isIPv4(values.dns)) throw invalid(SETTINGS.dns, `must be an IPv4 address, not "${values.dns}"`);
+  if (values.otlpEndpoint && !/^https?:$/.test(URL.parse(values.otlpEndpoint)?.protocol ?? '')) {
+    throw invalid(SETTINGS.otlpEndpoint, `must be an http or https URL, not "${values.otlpEndpoint}"`);
+  }
+  if (!/^(0|1|0?\.\d+|1\.0+)$/.test(values.traceRatio)) {
+    throw invalid(SETTINGS.traceRatio, `must be a number from 0 to 1, not "${values.traceRatio}"`);
+  }
   if (!['auto', 'crun', 'runc'].includes(values.driver)) throw invalid(SETTINGS.driver, 'must be auto, crun or runc');
   if ((values.tlsCert === '') !== (values.tlsKey === '')) {
     const [absent, given] = values.tlsKey === '' ? [SETTINGS.tlsKey, 'FN_TLS_CERT'] : [SETTINGS.tlsCert, 'FN_TLS_KEY'];

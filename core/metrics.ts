@@ -57,6 +57,12 @@ export const METRICS = {
     help: 'When the TLS certificate in use ends, Unix time',
   },
   fn_tls_reloads_total: { type: 'counter', labels: ['outcome'], help: 'Changed TLS certificates: loaded, refused' },
+  fn_spans_exported_total: { type: 'counter', labels: ['process'], help: 'Spans that the collector took' },
+  fn_spans_dropped_total: {
+    type: 'counter',
+    labels: ['process'],
+    help: 'Spans lost because the collector was away, slow or refused them',
+  },
   fn_reconciles_total: { type: 'counter', labels: ['outcome'], help: 'Reconciliations: acted, nothing, failed' },
 } as const;
 

@@ -4,7 +4,7 @@
 
 import { Queue, type QueueOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { Digest, FunctionName, InstanceId, NodeId, RevisionId } from './ids.ts';
+import type { Digest, FunctionName, InstanceId, InvocationId, NodeId, RevisionId } from './ids.ts';
 import type { EndReason } from './records.ts';
 import type { FunctionSpec } from './spec.ts';
 import type { Bytes } from './units.ts';
@@ -71,6 +71,13 @@ export interface AsyncResult {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
   readonly base64?: boolean;
+}
+
+/** The id of an invocation's job. Most are the same; BullMQ gives those that a schedule made one of its own, which a header
+ *  or a path could not hold as it is: `repeat:<schedule>:<time>` for `<function>.<schedule>-<time>`. */
+export function jobIdOf(id: InvocationId): string {
+  const [, schedule, time] = /\.(cron-[0-9a-f]+)-(\d+)$/.exec(id) ?? [];
+  return schedule === undefined ? id : `repeat:${schedule}:${time}`;
 }
 
 /** Functions whose async queue may hold jobs: consumers look here, and listen on the channel, so that no queue needs a

@@ -9,6 +9,7 @@ import type { FunctionName, RevisionId } from '../core/ids.ts';
 import type { InvocationWriter } from '../core/invocation-log.ts';
 import type { Log } from '../core/log.ts';
 import type { LoadReport, RevisionRecord } from '../core/records.ts';
+import type { Tracer } from '../core/tracer.ts';
 import { Snapshot } from '../core/store/snapshot.ts';
 import type { Change, Store } from '../core/store/store.ts';
 import { nextWeighted } from './balancer.ts';
@@ -36,6 +37,8 @@ export interface FunctionsOptions {
   /** Shared with the other threads of the gateway. */
   readonly rows: Rows;
   readonly peers: Peers;
+  /** Where spans go. */
+  readonly tracer: Tracer | undefined;
   readonly clock: Clock;
   readonly log: Log;
   /** A function is no more. */
@@ -44,6 +47,7 @@ export interface FunctionsOptions {
 
 export class Functions implements InvocationOwner, AsyncDisposable {
   readonly routes = new RouteTable();
+  readonly tracer: Tracer | undefined;
   readonly #options: FunctionsOptions;
   /** What the worker gives and takes. */
   readonly fleet: Fleet;
@@ -55,6 +59,7 @@ export class Functions implements InvocationOwner, AsyncDisposable {
   private constructor(options: FunctionsOptions, snapshot: Snapshot) {
     const { config, store, rows, peers, clock, log } = options;
     this.#options = options;
+    this.tracer = options.tracer;
     this.#snapshot = snapshot;
     this.#loads = new LoadTable(rows, { each: config.waitingLimit, all: config.waitingTotal });
     this.#slots = new Slots({
@@ -103,6 +108,7 @@ export class Functions implements InvocationOwner, AsyncDisposable {
   finished(revision: RevisionRecord, tally: Tally): void {
     const { ledger, invocations } = this.#options;
     ledger.answered(revision.function, tally);
+    if (tally.trace?.sampled) this.tracer?.record(tally.span(revision, tally.trace));
     if (invocations?.hasRoom) invocations.add(revision.function, tally.record(revision.id));
   }
 

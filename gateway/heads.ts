@@ -2,15 +2,20 @@
  *  may pass, then the framing of this hop, then what only the gateway can say. */
 
 import type { FunctionName } from '../core/ids.ts';
+import { formatTraceparent, type TraceContext } from '../core/tracer.ts';
 import type { Millis } from '../core/units.ts';
 import type { ReplyHead } from './http/parse-reply.ts';
 import type { RequestHead } from './http/parse-request.ts';
 import type { Scheme } from './origin.ts';
 import { randomHex } from './http/random-ids.ts';
+import { withoutFields } from './policy/fields.ts';
+
+const TRACEPARENT = ['traceparent'];
 
 /** @param target path and query for the function.
  *  @param forwarded the lines of `forwardedFields`.
- *  @param deadline unix ms. */
+ *  @param deadline unix ms.
+ *  @param trace our own span, of which the function's are to be children. */
 export function functionHead(
   head: RequestHead,
   target: string,
@@ -18,14 +23,16 @@ export function functionHead(
   forwarded: string,
   requestId: string,
   deadline: Millis,
+  trace: TraceContext | undefined,
 ): string {
-  const { method, fields, contentLength, chunked, webSocket, traced, host } = head;
-  let text = `${method} ${target} HTTP/1.1\r\n${fields}`;
+  const { method, fields, contentLength, chunked, webSocket, traceparent, host } = head;
+  let text = `${method} ${target} HTTP/1.1\r\n${trace ? withoutFields(fields, TRACEPARENT) : fields}`;
   if (host === '') text += `host: ${name}\r\n`; // HTTP/1.0 may lack one, 1.1 may not.
   if (contentLength >= 0) text += `content-length: ${contentLength}\r\n`;
   else if (chunked) text += 'transfer-encoding: chunked\r\n';
   if (webSocket) text += 'connection: Upgrade\r\nupgrade: websocket\r\n';
-  if (!traced) text += `traceparent: 00-${randomHex(32)}-${randomHex(16)}-01\r\n`;
+  if (trace) text += `traceparent: ${formatTraceparent(trace)}\r\n`;
+  else if (traceparent === '') text += `traceparent: 00-${randomHex(32)}-${randomHex(16)}-01\r\n`;
   return `${text}${forwarded}x-request-id: ${requestId}\r\nx-fn-deadline: ${deadline}\r\n\r\n`;
 }
 

@@ -9,6 +9,7 @@
 
 import { type ErrorCode, FnError } from '../core/errors.ts';
 import type { RevisionRecord } from '../core/records.ts';
+import type { Tracer } from '../core/tracer.ts';
 import type { Millis } from '../core/units.ts';
 import { BLOCKED_BY_FUNCTION, type ClientConnection, type Exchange } from './connection.ts';
 import type { Autopsy } from './control.ts';
@@ -28,6 +29,8 @@ import type { ReplySink, Upstream } from './upstream.ts';
 
 /** What an invocation needs of the gateway. */
 export interface InvocationOwner {
+  /** Where spans go; absent when nobody wants them. */
+  readonly tracer: Tracer | undefined;
   /** Where a request goes now; throws FnError when there is nowhere.
    *  @param callee a function's name, or with an alias or a revision's number: core/aliases.ts.
    *  @param fields the lines of the request's head. */
@@ -93,6 +96,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#group = owner.groupFor(callee, head.fields);
     this.#arrivedAt = performance.now();
     this.#tally = new Tally(this.#arrivedAt, requestId, head.method);
+    if (owner.tracer) this.#tally.trace = owner.tracer.begin(head.traceparent);
     this.#group.load.arrived(this.#arrivedAt);
   }
 
@@ -414,6 +418,6 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   #functionHead(deadline: Millis): string {
     const { function: name } = this.#group.revision;
     const forwarded = this.#client.forwardedFor(this.#head.host);
-    return functionHead(this.#head, this.#target, name, forwarded, this.#requestId, deadline);
+    return functionHead(this.#head, this.#target, name, forwarded, this.#requestId, deadline, this.#tally.trace);
   }
 }

@@ -5,14 +5,14 @@ import type { Job } from 'bullmq';
 import type { InvocationStatus } from '../core/control.ts';
 import { FnError, fromProblem, type Problem } from '../core/errors.ts';
 import { type FunctionName, type InvocationId, parseInvocationId } from '../core/ids.ts';
-import type { AsyncResult } from '../core/queues.ts';
+import { type AsyncResult, jobIdOf } from '../core/queues.ts';
 import type { AsyncQueues } from './async.ts';
 
 export async function invocationStatus(queues: AsyncQueues, text: string): Promise<InvocationStatus> {
   const parsed = parseInvocationId(text);
   if (!parsed) throw new FnError('invocation.not_found', 'this is not the id of an invocation');
   const found = await queues.run(async () => {
-    const job = await queues.get(parsed.function).getJob(parsed.id);
+    const job = await queues.get(parsed.function).getJob(jobIdOf(parsed.id));
     return job && { job, state: await job.getState() };
   });
   if (!found) throw new FnError('invocation.not_found', `there is no invocation ${parsed.id}`);

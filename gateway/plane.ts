@@ -17,6 +17,7 @@ import type { Log } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { SecretBox } from '../core/secrets.ts';
 import type { Store } from '../core/store/store.ts';
+import { Tracer } from '../core/tracer.ts';
 import type { Millis } from '../core/units.ts';
 import { AsyncQueues } from './async.ts';
 import { CLIENT_PATIENCE, type ClientPatience } from './connection.ts';
@@ -113,12 +114,14 @@ export class Plane implements AsyncDisposable {
   }
 
   static async open(options: PlaneOptions): Promise<Plane> {
-    const { store, redis, masterKey, log, metrics, clock = systemClock } = options;
+    const { config, store, redis, masterKey, log, metrics, clock = systemClock } = options;
     const ledger = new Ledger(metrics);
     const records = redis && new InvocationWriter(redis);
     const queues = redis && new AsyncQueues(redis);
+    const tracer = Tracer.open({ config, role: 'gateway', log, metrics });
     const functions = await Functions.open({
       ...options,
+      tracer,
       ledger,
       invocations: records,
       clock,
@@ -153,6 +156,7 @@ export class Plane implements AsyncDisposable {
     await this.#flush();
     await this.#gate[Symbol.asyncDispose]();
     await this.functions[Symbol.asyncDispose]();
+    await this.functions.tracer?.[Symbol.asyncDispose]();
     await this.#queues?.[Symbol.asyncDispose]();
   }
 

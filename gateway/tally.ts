@@ -4,7 +4,9 @@
 import type { ErrorCode } from '../core/errors.ts';
 import type { RevisionId } from '../core/ids.ts';
 import type { InvocationRecord } from '../core/invocation-log.ts';
-import type { StartKind } from '../core/records.ts';
+import type { Span } from '../core/otlp.ts';
+import type { RevisionRecord, StartKind } from '../core/records.ts';
+import { type TraceContext, unixOf } from '../core/tracer.ts';
 import type { Bytes, Millis } from '../core/units.ts';
 import { outcomeOf } from './endings.ts';
 import type { Instance } from './slots/instance.ts';
@@ -22,6 +24,9 @@ export class Tally {
   readonly #method: string;
   /** Of the error, where the platform answered. */
   code: ErrorCode | undefined;
+  /** The span of the invocation, if it is to have one. */
+  trace: TraceContext | undefined;
+  #reachedAt: Millis = 0;
   #instance: Instance | undefined;
   #baseline: Baseline | undefined;
   #used: Used | undefined;
@@ -35,6 +40,7 @@ export class Tally {
   /** The instance is about to work on it. */
   begin(instance: Instance, now: Millis): void {
     this.#instance = instance;
+    this.#reachedAt = now;
     this.#baseline = instance.usage?.begin(now);
   }
 
@@ -74,6 +80,38 @@ export class Tally {
       ...this.#used,
       bytesIn: this.bytesIn,
       bytesOut: this.bytesOut,
+    };
+  }
+
+  /** Its span, once it is over. */
+  span(revision: RevisionRecord, trace: TraceContext): Span {
+    const start = unixOf(this.#arrivedAt);
+    const end = start + this.wall;
+    const reachedAt = this.#instance && unixOf(this.#reachedAt);
+    const failed = this.code ?? (this.status >= 500 ? String(this.status) : undefined);
+    return {
+      ...trace,
+      name: `${this.#method} ${revision.function}`,
+      kind: 'server',
+      start,
+      end,
+      attributes: {
+        'http.request.method': this.#method,
+        'http.response.status_code': this.status,
+        'http.request.body.size': this.bytesIn,
+        'http.response.body.size': this.bytesOut,
+        'faas.invoked_name': revision.function,
+        'error.type': failed,
+        'fn.revision': revision.id,
+        'fn.instance': this.#instance?.info.id,
+        'fn.request_id': this.#requestId,
+        'fn.start': this.reached,
+        'fn.wait_ms': (reachedAt ?? end) - start,
+        'fn.upstream_ms': reachedAt === undefined ? undefined : end - reachedAt,
+        'fn.outcome': outcomeOf(this.status, this.code),
+      },
+      ...(reachedAt !== undefined && { events: [{ name: 'instance', at: reachedAt }] }),
+      ...(failed !== undefined && { error: failed }),
     };
   }
 

@@ -5,6 +5,7 @@
  *  that concern one hop only, that we set ourselves, or that only the platform may set are not among them. */
 
 import { FnError } from '../../core/errors.ts';
+import { isTraceparent } from '../../core/tracer.ts';
 import { FieldLines, listMembers, parseLength } from './fields.ts';
 
 /** Longest head, bytes. Node's own server takes 16 KiB with our fields added. */
@@ -25,8 +26,8 @@ export interface RequestHead {
   readonly expectContinue: boolean;
   readonly webSocket: boolean;
   readonly requestId: string | undefined;
-  /** A valid W3C trace context, which is also among the fields. */
-  readonly traced: boolean;
+  /** A valid W3C trace context, which is also among the fields; else empty. */
+  readonly traceparent: string;
   /** The client asks for the invocation's account. */
   readonly account: boolean;
   /** The lines that only a proxy of ours may send, when one did; they do not pass. */
@@ -71,7 +72,7 @@ export function parseRequestHead(text: string, trusted: boolean, proxied = false
   let upgrade = '';
   let requestId: string | undefined;
   let traces = 0;
-  let traced = false;
+  let traceparent = '';
   let account = false;
   let proxyFields = '';
   for (let line = 0; line < lines.count; line++) {
@@ -118,7 +119,8 @@ export function parseRequestHead(text: string, trusted: boolean, proxied = false
         break;
       case 'traceparent':
         traces++;
-        traced = traces === 1 && isTraceParent(lines.value(text, line));
+        traceparent = traces === 1 ? lines.value(text, line) : '';
+        if (!isTraceparent(traceparent)) traceparent = '';
         break;
       case 'account':
         account = lines.value(text, line) === '1';
@@ -154,7 +156,7 @@ export function parseRequestHead(text: string, trusted: boolean, proxied = false
   if (target.includes('%') && BAD_ESCAPE.test(target)) throw refuse('a % in the path without two hexadecimal digits');
   if (host === undefined ? http11 : host !== knownHost && !isHost(host))
     throw refuse('the Host field is missing or not a host');
-  if (traces > 0 && !traced) lines.dropNamed(text, TRACE_ONLY);
+  if (traces > 0 && traceparent === '') lines.dropNamed(text, TRACE_ONLY);
 
   let keepAlive = http11;
   let webSocket = false;
@@ -170,7 +172,7 @@ export function parseRequestHead(text: string, trusted: boolean, proxied = false
       connection.includes('upgrade');
     const named = connection.filter((member) => !NOT_DROPPABLE.has(member));
     if (named.length > 0) lines.dropNamed(text, new Set(named));
-    if (named.includes('traceparent')) traced = false;
+    if (named.includes('traceparent')) traceparent = '';
   }
 
   return {
@@ -184,7 +186,7 @@ export function parseRequestHead(text: string, trusted: boolean, proxied = false
     expectContinue: expectContinue && http11,
     webSocket,
     requestId,
-    traced,
+    traceparent,
     account,
     proxyFields,
     fields: hostField + lines.kept(text),
@@ -209,13 +211,6 @@ const HOST_ONLY: ReadonlySet<string> = new Set(['host']);
 const TRACE_ONLY: ReadonlySet<string> = new Set(['traceparent', 'tracestate']);
 /** Members of Connection that name no field to drop, or one that a client may not take from the function. */
 const NOT_DROPPABLE: ReadonlySet<string> = new Set(['close', 'keep-alive', 'upgrade', 'host', 'content-type']);
-
-function isTraceParent(value: string): boolean {
-  return (
-    /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/.test(value) &&
-    (value.length === 55 || !value.startsWith('00'))
-  );
-}
 
 /** What a field is to us, by length and first letter so that most are decided without reading the name; '' passes. */
 function kindOf(text: string, line: number): string {

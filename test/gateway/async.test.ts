@@ -127,6 +127,15 @@ describe('POST /async/<name>', () => {
     await worker.close();
   });
 
+  it('has a status for what a schedule has queued', async () => {
+    const queue = openQueue<AsyncJob>(asyncQueue('hourly' as FunctionName), redis);
+    const job = await queue.upsertJobScheduler('cron-0123456789ab', { pattern: '0 0 * * * *' });
+    const time = job?.id?.split(':').at(-1);
+    const reply = await fetch(`${platform.url}/invocations/hourly.cron-0123456789ab-${time}`);
+    expect(await reply.json()).toMatchObject({ function: 'hourly', state: 'delayed', attempts: 0 });
+    await queue.close();
+  });
+
   it('has no status for what is no invocation', async () => {
     expect((await fetch(`${platform.url}/invocations/nonsense`)).status).toBe(404);
     const unknown = await fetch(`${platform.url}/invocations/later.00000000000000000000`);

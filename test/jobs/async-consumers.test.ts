@@ -27,7 +27,15 @@ describe('consumers of async queues', () => {
     const patient = stack.adopt(connectRedis(config, 'patient'), (one) => one.disconnect());
     const deliverer = stack.use(new Deliverer(config.paths.gatewaySocket));
     const snapshot = stack.use(await Snapshot.open(store, ['function', 'revision']));
-    const deps: ConsumerDeps = { redis: patient, deliverer, log, metrics, owner: 'test', opened: new Set() };
+    const deps: ConsumerDeps = {
+      redis: patient,
+      deliverer,
+      tracer: undefined,
+      log,
+      metrics,
+      owner: 'test',
+      opened: new Set(),
+    };
     consumers = stack.use(new AsyncConsumers(config, redis, new LiveFunctions(snapshot), deps, QUICK));
   });
   afterAll(() => stack.disposeAsync());

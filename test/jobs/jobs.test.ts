@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FnError } from '../../core/errors.ts';
-import type { FunctionName } from '../../core/ids.ts';
-import { ASYNC_ACTIVE_SET, OWN_PREFIX } from '../../core/queues.ts';
+import type { FunctionName, InvocationId } from '../../core/ids.ts';
+import { ASYNC_ACTIVE_SET, jobIdOf, OWN_PREFIX } from '../../core/queues.ts';
 import { syncSchedules } from '../../controller/schedules.ts';
 import { eventually } from '../support/eventually.ts';
 import { jobIn, startNode, type TestNode } from './node.ts';
@@ -199,7 +199,9 @@ describe('a cron trigger', () => {
     expect(body.schedule).toBe('* * * * * *');
     expect(Date.parse(body.scheduledAt) % 1000).toBe(0);
     expect(call?.headers).toMatchObject({ 'x-fn-queue': 'cron', 'content-type': 'application/json' });
-    expect(call?.headers['x-fn-invocation-id']).toMatch(/^ticker\.cron-[0-9a-f]{12}-\d+$/);
+    const id = String(call?.headers['x-fn-invocation-id']);
+    expect(id).toMatch(/^ticker\.cron-[0-9a-f]{12}-\d+$/);
+    expect(await node.asyncQueue('ticker').getJob(jobIdOf(id as InvocationId))).toBeDefined();
   });
 });
 

@@ -15,10 +15,12 @@ import { sleep } from '../../core/clock.ts';
 import { type Problem, unreachable } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import type { Metrics } from '../../core/metrics.ts';
+import type { Tracer } from '../../core/tracer.ts';
 import type { Millis } from '../../core/units.ts';
 import type { Deliverer, Delivery } from './deliver.ts';
 import { type Attempt, type Reply, settle } from './settle.ts';
 import { takeBack } from './take-back.ts';
+import { traceJob } from './trace-job.ts';
 
 /** A worker that cannot renew its locks for so long has lost its jobs. */
 const LOCK: Millis = 30_000;
@@ -49,6 +51,8 @@ export interface ConsumerDeps {
   /** Patient, shared by all consumers of the process. */
   readonly redis: Redis;
   readonly deliverer: Deliverer;
+  /** Where spans go; absent when nobody wants them. */
+  readonly tracer: Tracer | undefined;
   readonly log: Log;
   readonly metrics: Metrics;
   /** Names this node's consumers in the jobs they took. */
@@ -126,9 +130,11 @@ export class Consumer implements AsyncDisposable {
     if (source.keep)
       job.opts.removeOnComplete = job.opts.removeOnFail = { age: source.keep.ageS, count: source.keep.count };
 
+    const traced = traceJob(this.#deps.tracer, source.queue, job, source.request(job));
+    const { delivery } = traced;
     let delivered;
     try {
-      delivered = await this.#deps.deliverer.deliver(source.request(job), signal);
+      delivered = await this.#deps.deliverer.deliver(delivery, signal);
     } catch (error) {
       if (this.#ending) return await putBack(job, 0, token);
       throw error; // The lock is lost: whoever has it settles the job, and we cannot.
@@ -144,6 +150,7 @@ export class Consumer implements AsyncDisposable {
       },
       now,
     );
+    traced.end(verdict);
     switch (verdict.type) {
       case 'done':
         outcomes.inc({ outcome: 'completed' });

@@ -3,6 +3,7 @@
 
 import type { ServiceContext } from '../../core/service.ts';
 import { connectRedis } from '../../core/redis.ts';
+import { Tracer } from '../../core/tracer.ts';
 import type { Snapshot } from '../../core/store/snapshot.ts';
 import { AsyncConsumers } from './async-consumers.ts';
 import type { ConsumerDeps } from './consumer.ts';
@@ -25,9 +26,11 @@ export async function startJobs({ config, log, metrics, redis, snapshot }: JobsD
   const patient = stack.adopt(connectRedis(config, 'patient'), (connection) => connection.disconnect());
   patient.setMaxListeners(0); // Every consumer listens to the shared connection.
   const deliverer = stack.use(new Deliverer(config.paths.gatewaySocket));
+  const tracer = Tracer.open({ config, role: 'worker', log, metrics });
+  stack.defer(() => tracer?.[Symbol.asyncDispose]());
   const functions = new LiveFunctions(snapshot);
   const owner = `jobs-${config.nodeId}`;
-  const deps: ConsumerDeps = { redis: patient, deliverer, log, metrics, owner, opened: new Set() };
+  const deps: ConsumerDeps = { redis: patient, deliverer, tracer, log, metrics, owner, opened: new Set() };
   const triggers = stack.use(new TriggerConsumers(config, functions, deps));
   const asyncs = stack.use(new AsyncConsumers(config, redis, functions, deps));
   stack.use(
