@@ -38,7 +38,6 @@ test.skipIf(skipBecause(notRoot() ?? lacks('openssl') ?? lacks('curl')))(
       '/v1/status',
     );
     const port = processes.find(({ role }) => role === 'gateway')?.facts?.tlsPort;
-    await eventually(() => expect(platform.output()).toContain(`and https on port ${port}`));
     const curl = async (trusted: CertificateFiles): Promise<string> => {
       const options = ['-sS', '--max-time', '20', '--http2', '--cacert', trusted.certFile, '-w', ' %{http_version}'];
       return (await run('curl', [...options, `https://localhost:${port}/function/proto`])).stdout;
