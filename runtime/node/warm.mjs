@@ -35,8 +35,8 @@ export async function warmUp({ invoke, loadHandler, serveEvents, serveWeb }) {
     const { pathname } = new URL(request.url);
     return Response.json({ pathname, type: request.headers.get('content-type') });
   });
-  // Node's own code on the way, and ours: after 20 rounds V8 has compiled what it interpreted before.
-  for (const handle of [event, event, ...Array(20).fill(web)]) await request(invoke(handle));
+  // Node's own code on the way, and ours, is compiled after a few rounds: 20 of them gain 0.1 ms more, and keep 0.2 MiB.
+  for (const handle of [event, event, ...Array(8).fill(web)]) await request(invoke(handle));
   globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
 }
 

@@ -1,7 +1,6 @@
 /** One instance: a sandbox that runs a revision. Keeps its record, its owner and its last log lines; InstanceManager decides
  *  what happens to it. `starting → ready → draining → stopped | failed`. */
 
-import type { AccountFiles, FreezerFile } from '../../core/account.ts';
 import type { RoutableInstance } from '../../core/control.ts';
 import type { InstanceId } from '../../core/ids.ts';
 import type { LogFile, LogLine } from '../../core/logs.ts';
@@ -35,7 +34,6 @@ export class Instance {
   /** An invocation went to it before it ended: its end is not a crash loop either. */
   served = false;
   #record: InstanceRecord;
-  #gatewayFiles: { readonly account: AccountFiles; readonly freezer: FreezerFile } | undefined;
   readonly #tail: string[] = [];
 
   constructor(record: InstanceRecord, revision: RevisionRecord, sandbox: Sandbox<InstanceOwner>, log: LogFile) {
@@ -74,13 +72,11 @@ export class Instance {
     return this.#record;
   }
 
-  /** @param gatewayUid may freeze and thaw it, and reset the peak of its memory. */
-  routable(gatewayUid: number): RoutableInstance {
+  routable(): RoutableInstance {
     const { id, function: name, revision, start = { kind: 'cold', ms: 0 } } = this.#record;
     const { concurrency } = this.revision.spec;
-    const { cgroup, socket } = this.sandbox;
-    this.#gatewayFiles ??= { account: cgroup.accountFiles(gatewayUid), freezer: cgroup.freezerFile(gatewayUid) };
-    return { id, function: name, revision, socket, concurrency, start, ...this.#gatewayFiles };
+    const { socket, gatewayFiles } = this.sandbox;
+    return { id, function: name, revision, socket, concurrency, start, ...gatewayFiles };
   }
 
   #logLine(line: PipeLine, from: LogLine['from']): LogLine {

@@ -96,7 +96,7 @@ export class InstanceManager {
     this.#gateways.set(gateway.key, gateway);
     const orphans = this.all.filter(({ owner, record }) => owner === undefined && record.state === 'ready');
     for (const instance of orphans) instance.owner = gateway.key;
-    return orphans.map((instance) => this.#routable(instance));
+    return orphans.map((instance) => instance.routable());
   }
 
   /** A gateway is gone; another, or its successor, takes over. */
@@ -119,7 +119,8 @@ export class InstanceManager {
         retryAfterS: 1,
       });
     }
-    return this.#routable(await this.#start(record, gateway));
+    const instance = await this.#start(record, gateway);
+    return instance.routable();
   }
 
   /** Starts what is missing to `count`. Throws the first failure once all have ended: some leave no instance record. */
@@ -208,10 +209,6 @@ export class InstanceManager {
       if (gateway || instance.sandbox.over || performance.now() >= end) return gateway;
       await sleep(50);
     }
-  }
-
-  #routable(instance: Instance): RoutableInstance {
-    return instance.routable(this.#parts.config.gatewayUid);
   }
 
   #revision(id: RevisionId): RevisionRecord {
@@ -337,7 +334,7 @@ export class InstanceManager {
 
   #handTo(instance: Instance, gateway: GatewayLink): void {
     instance.owner = gateway.key;
-    gateway.call('route', { instance: this.#routable(instance) }, CALL_WITHIN).catch(() => {
+    gateway.call('route', { instance: instance.routable() }, CALL_WITHIN).catch(() => {
       if (instance.owner === gateway.key) instance.owner = undefined; // It left; the next one to join takes it.
     });
   }

@@ -27,11 +27,11 @@ export const VISIBILITY_CASES: readonly ProbeCase[] = [
   {
     id: 'A43',
     tried: 'reads the environment of process 1',
-    result: 'six names, none of them the platform’s',
+    result: 'eight names, none of them the platform’s',
     heldBy: 'the environment is made, not inherited',
     probe: 'visibility/environments',
     expected: expect.objectContaining({
-      init: ['FN_LISTEN_FD', 'FN_SANDBOX', 'HOME', 'PATH', 'TMPDIR', 'TZ'],
+      init: ['FN_LISTEN_FD', 'FN_SANDBOX', 'HOME', 'MALLOC_ARENA_MAX', 'MALLOC_TOP_PAD_', 'PATH', 'TMPDIR', 'TZ'],
     }),
   },
   {
