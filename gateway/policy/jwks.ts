@@ -59,7 +59,7 @@ export class KeySource {
   #fetch(every: Millis): Promise<Local> {
     if (this.#fetching) return this.#fetching;
     const now = this.#clock.monotonic();
-    if (now - this.#triedAt < every) return Promise.reject(unverifiable(this.#uri, 'it was asked a moment ago'));
+    if (now - this.#triedAt < every) return Promise.reject(unverifiable('they were asked for a moment ago'));
     this.#triedAt = now;
     const fetching = this.#get().finally(() => (this.#fetching = undefined));
     this.#fetching = fetching;
@@ -79,13 +79,21 @@ export class KeySource {
       this.#fetchedAt = this.#clock.monotonic();
       return keys;
     } catch (cause) {
-      throw unverifiable(this.#uri, cause instanceof Error ? cause.message : String(cause), cause);
+      throw unverifiable(whyFailed(cause), cause);
     }
   }
 }
 
-function unverifiable(uri: string, why: string, cause?: unknown): FnError {
-  return new FnError('token.unverifiable', `the keys at ${uri} cannot be had: ${why}`, { cause, retryAfterS: 5 });
+/** Where the keys are is not for every caller to know. */
+function unverifiable(why: string, cause?: unknown): FnError {
+  return new FnError('token.unverifiable', `the keys of the issuer cannot be had: ${why}`, { cause, retryAfterS: 5 });
+}
+
+/** fetch hides why it failed in the cause. */
+function whyFailed(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { code } = Object(error.cause) as NodeJS.ErrnoException;
+  return code ?? error.message;
 }
 
 async function readText(response: Response): Promise<string> {

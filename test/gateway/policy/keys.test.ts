@@ -107,6 +107,8 @@ describe('auth: key', () => {
         ['GET /', 'shut.test'],
         ['GET /here/x', 'a'],
         ['POST /async/shut', 'a'],
+        ['GET /function/shut@1', 'a'],
+        ['GET /', '1.shut.test'],
       ] as const) {
         expect(await ask(line, host)).toMatch(/^HTTP\/1.1 401 /);
         expect(await ask(line, host, `X-Api-Key: ${key}\r\n`)).toMatch(/^HTTP\/1.1 20[02] /);

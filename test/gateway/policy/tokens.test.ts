@@ -227,12 +227,15 @@ describe('auth: jwt', () => {
 
   it('is 503 with Retry-After while the issuer never answered', async () => {
     const one = await signer('k1');
+    const gone = await issuer(one.jwk);
+    await gone[Symbol.asyncDispose]();
     await using platform = await startPlatform();
-    await run(platform, 'http://127.0.0.1:1/keys');
+    await run(platform, gone.uri);
     const reply = await fetch(`${platform.url}/function/api`, {
       headers: { authorization: `Bearer ${await one.sign()}` },
     });
     expect([reply.status, reply.headers.get('retry-after')]).toEqual([503, '5']);
+    expect(await reply.json()).toMatchObject({ detail: 'the keys of the issuer cannot be had: ECONNREFUSED' });
   });
 
   it('gives each subject a rate of its own', async () => {
