@@ -3,11 +3,14 @@ import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { AliasSummary } from '../../controller/api/aliases.ts';
 import type { FunctionDetail, FunctionSummary, Status } from '../../controller/api/schemas.ts';
+import { readContext } from '../../core/context.ts';
 import type { LogLine } from '../../core/logs.ts';
 import type { Problem } from '../../core/errors.ts';
 import { type CommandOptions, FN, fn, type Outcome } from '../support/command.ts';
 import { eventually } from '../support/eventually.ts';
+import { lintMetrics } from '../support/promtool.ts';
 import { startPlatform, type TestPlatform } from '../support/platform.ts';
 import { notRoot, skipBecause } from '../support/requires.ts';
 
@@ -60,6 +63,57 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
     const removed = await run(['rm', 'first']);
     expect(removed).toMatchObject({ code: 0, stdout: 'removed first\n' });
     expect(await json<FunctionSummary[]>(['ls'])).toEqual([]);
+  });
+
+  test('an old revision keeps answering under its alias', async () => {
+    const code = (text: string): string => `export default () => new Response('${text}')`;
+    const directory = await source('aliased', code('one'));
+    expect((await run(['deploy', directory])).code).toBe(0);
+    await source('aliased', code('two'));
+    expect((await run(['deploy', directory])).code).toBe(0);
+
+    expect((await run(['invoke', 'aliased@old'])).stderr).toContain('alias.not_found');
+    const set = await run(['alias', 'set', 'aliased@old', '1']);
+    expect(set).toMatchObject({ code: 0, stderr: '' });
+    expect(set.stdout).toBe(`${platform.gatewayUrl}/function/aliased@old → aliased-00001 100 %\n`);
+    expect((await run(['invoke', 'aliased@old'])).stdout).toBe('one');
+    expect((await run(['invoke', 'aliased@1'])).stdout).toBe('one');
+    expect((await run(['invoke', 'aliased'])).stdout).toBe('two');
+
+    expect((await run(['alias', 'set', 'aliased@old', '1=90', '2=20'])).stderr).toContain('sum to 100');
+    expect((await run(['alias', 'set', 'aliased@old', '1=90', '2=10', '--sticky', 'cookie:sid'])).code).toBe(0);
+    expect(await json<AliasSummary[]>(['alias', 'ls', 'aliased'])).toMatchObject([
+      { function: 'aliased', name: 'old', sticky: 'cookie:sid', targets: [{ weight: 90 }, { weight: 10 }] },
+    ]);
+    expect((await run(['alias', 'ls'])).stdout).toContain('aliased@old  aliased-00001 90 %, aliased-00002 10 %');
+    expect((await run(['alias', 'rm', 'aliased@old'])).code).toBe(0);
+    expect((await run(['alias', 'rm', 'aliased@old'])).stderr).toContain('aliased has no alias old');
+    expect((await run(['alias', 'point', 'x'])).code).toBe(2);
+  });
+
+  test("a deploy that asks for another function's route says whose it is", async () => {
+    const code = 'export default () => new Response()';
+    const spec = (name: string): string => `name: ${name}\nmemory: 64Mi\ntriggers: [{ http: { path: /contested } }]\n`;
+    expect((await run(['deploy', await source('owner', code, spec('owner'))])).code).toBe(0);
+    const refused = await run(['deploy', await source('rival', code, spec('rival'))]);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('rival wants /contested (every method), which is a route of owner');
+    expect(refused.stderr).toContain('fn rm owner');
+    expect((await run(['inspect', 'rival'])).stderr).toContain('there is no function rival');
+  });
+
+  test('the metrics of every process are at one place, such as Prometheus wants them', async () => {
+    const context = await readContext(platform.config.home);
+    const read = async (): Promise<string> => {
+      const headers = { authorization: `Bearer ${context?.token}` };
+      return await (await fetch(`${context?.apiUrl}/metrics`, { headers })).text();
+    };
+    const text = await eventually(async () => {
+      const found = await read();
+      for (const of of ['fn_requests_total{', 'fn_starts_total{', 'fn_reconciles_total{']) expect(found).toContain(of);
+      return found;
+    });
+    expect(lintMetrics(text)).toBe('');
   });
 
   test('status names the gateway, the API and each process', async () => {
