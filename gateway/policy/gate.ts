@@ -24,7 +24,7 @@ import { takeTurn } from './rate.ts';
 import { Tokens } from './tokens.ts';
 import { Turns } from './turns.ts';
 import { Vault } from './vault.ts';
-import { checkSignature } from './webhook.ts';
+import { checkSignature, claimedIn } from './webhook.ts';
 
 export interface GateOptions {
   readonly store: Store;
@@ -107,16 +107,18 @@ export class Gate implements AsyncDisposable {
       if (plan.allow && !plan.allow.has(client.address)) {
         throw new FnError('address.refused', `${name} takes no calls from ${client.address}`);
       }
-      const isSigned = typeof plan.auth === 'object' && 'webhook' in plan.auth;
-      const limit = isSigned ? Math.min(plan.bodyLimit ?? SIGNED_BODY_DEFAULT, SIGNED_BODY_MAX) : plan.bodyLimit;
+      const webhook = typeof plan.auth === 'object' && 'webhook' in plan.auth ? plan.auth.webhook : undefined;
+      const limit = webhook ? Math.min(plan.bodyLimit ?? SIGNED_BODY_DEFAULT, SIGNED_BODY_MAX) : plan.bodyLimit;
       if (limit !== undefined && head.contentLength > limit) throw tooLarge(limit);
+      // Unless attempts are to be counted, which takes longer.
+      if (webhook && plan.rate?.per !== 'address') claimedIn(webhook, head.fields, this.#clock.now());
       if (plan.rate === undefined && limit === undefined && typeof plan.auth === 'string') {
         return call.open(passed(head, this.#identify(call)));
       }
       return new Guard(call, {
         decide: (body) => this.#decide(call, body),
         limit: limit ?? Infinity,
-        store: isSigned ? this.#bodies : undefined,
+        store: webhook ? this.#bodies : undefined,
         refused: (error) => {
           this.#refused(call, error);
           // What is thrown while a body is read the connection reports.

@@ -26,13 +26,19 @@ export function checkSignature(
   secret: () => Buffer,
   now: Millis,
 ): void {
-  const { signed, signatures } = policy.scheme === 'stripe' ? stripe(policy, fields, now) : plain(policy, fields);
+  const { signed, signatures } = claimedIn(policy, fields, now);
   const hmac = createHmac(policy.scheme === 'generic' ? policy.algorithm : 'sha256', secret()).update(signed);
   for (const piece of body) hmac.update(piece);
   const expected = hmac.digest();
   const isSame = (given: Buffer): boolean => given.length === expected.length && timingSafeEqual(given, expected);
   // All are compared, so that which one fits does not show either.
   if (signatures.filter(isSame).length === 0) throw refused('the signature does not fit the body and the secret');
+}
+
+/** What the fields claim; says no to what cannot fit before a body is held for it.
+ *  @throws FnError signature.invalid. */
+export function claimedIn(policy: WebhookPolicy, fields: string, now: Millis): Claimed {
+  return policy.scheme === 'stripe' ? stripe(policy, fields, now) : plain(policy, fields);
 }
 
 interface Claimed {

@@ -133,6 +133,9 @@ describe('auth: webhook', () => {
     expect(forged.headers.get('www-authenticate')).toBe('Signature realm="hook"');
     expect(await forged.json()).toMatchObject({ code: 'signature.invalid' });
     expect(await statusOf(url, { method: 'POST', body: '{}' })).toBe(401);
+    await using unsigned = await wire(platform.port);
+    unsigned.send('POST /function/hook HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n');
+    expect(await unsigned.end()).toMatch(/^HTTP\/1.1 401 /); // Its body is not waited for.
     await setSecret(platform, 'rotated');
     expect(await statusOf(url, signed('{}'))).toBe(401);
     expect(calls).toEqual([]);
@@ -161,7 +164,8 @@ describe('auth: webhook', () => {
     expect(await statusOf(`${platform.url}/function/hook`, signed(body))).toBe(413);
     expect(await statusOf(`${platform.url}/function/large`, signed(body))).toBe(200);
     await using client = await wire(platform.port);
-    client.send('POST /function/hook HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n');
+    const signature = `X-Hub-Signature-256: ${sign(body)}\r\n`;
+    client.send(`POST /function/hook HTTP/1.1\r\nHost: a\r\n${signature}Transfer-Encoding: chunked\r\n\r\n`);
     client.send(`100001\r\n${'x'.repeat(0x100001)}\r\n`);
     expect(await client.end()).toMatch(/^HTTP\/1.1 413 /);
     expect(calls).toEqual([]);
