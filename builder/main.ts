@@ -27,6 +27,7 @@ export async function startBuilder(context: ServiceContext): Promise<Service> {
   const { config, log } = context;
   const store: BuildStore = { images: config.paths.images, cache: config.paths.cache };
   process.umask(0o022); // What is unpacked must be readable in sandboxes.
+  await context.takeOver();
   await prepareStore(store);
 
   const ending = new AbortController();

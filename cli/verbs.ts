@@ -47,6 +47,11 @@ export const VERBS: Readonly<Record<string, Entry>> = {
     load: () => import('./verbs/secret.ts'),
   },
   server: { group: 'platform', summary: 'Run the platform', load: () => import('./verbs/server.ts') },
+  restart: {
+    group: 'platform',
+    summary: 'Replace the processes of the platform without losing a request',
+    load: () => import('./verbs/restart.ts'),
+  },
   status: { group: 'platform', summary: 'Show whether the platform is well', load: () => import('./verbs/status.ts') },
   version: { group: 'platform', summary: 'Show the version', load: () => import('./verbs/version.ts') },
   completion: {

@@ -30,6 +30,10 @@ export async function startController(context: ServiceContext): Promise<Controll
   return {
     apiPort: api.port,
     facts: () => ({ api: urlOf(config.apiHost, api.port), functions: reconciler.view.functions().length }),
-    end: () => owned.disposeAsync(),
+    async end(mode, { hurry }) {
+      // Deploys go on here to their end; meanwhile two controllers look after the functions, which is safe.
+      if (mode === 'handover') await api.drain(AbortSignal.any([hurry, AbortSignal.timeout(config.drainWithin)]));
+      await owned.disposeAsync();
+    },
   };
 }

@@ -172,6 +172,14 @@ export const SETTINGS = {
     max: 3_600_000,
     help: 'How long npm may take to install the dependencies of a function, ms',
   },
+  drainWithin: {
+    env: 'FN_DRAIN_WITHIN_MS',
+    kind: 'int',
+    default: 600_000,
+    min: 0,
+    max: 86_400_000,
+    help: 'How long a process that was replaced (fn restart) may finish what it has in flight, ms',
+  },
   freezeAfter: {
     env: 'FN_FREEZE_AFTER_MS',
     kind: 'int',
@@ -240,6 +248,8 @@ export interface Paths {
   readonly workerSocket: string;
   readonly gatewaySocket: string;
   readonly redisSocket: string;
+  /** Of `fn server`, for `fn restart`. */
+  readonly supervisorSocket: string;
   readonly redis: string;
   /** OCI layout: the image store. */
   readonly images: string;
@@ -264,6 +274,7 @@ export function pathsOf(home: string): Paths {
     workerSocket: join(run, 'worker.sock'),
     gatewaySocket: join(run, 'gateway.sock'),
     redisSocket: join(run, 'redis.sock'),
+    supervisorSocket: join(run, 'server.sock'),
     redis: join(home, 'redis'),
     images: join(home, 'images'),
     uploads: join(home, 'uploads'),

@@ -27,8 +27,14 @@ export interface RoutableInstance {
 
 /** Calls a gateway makes to its worker. */
 export interface WorkerCalls {
-  /** First call on a connection. The worker then answers with the instances that belong to this gateway. */
-  hello: { in: { gateway: string }; out: { node: NodeId; instances: RoutableInstance[] } };
+  /** First call on a connection. The worker then answers with the instances that belong to this gateway: of those it `holds`
+   *  the ones that live, and what nobody has, unless it is `leaving`. */
+  hello: {
+    in: { gateway: string; holds: readonly InstanceId[]; leaving: boolean };
+    out: { node: NodeId; instances: RoutableInstance[] };
+  };
+  /** Another gateway takes this one's place: its instances go there, each when it is idle. */
+  leaving: { in: Record<string, never>; out: Record<string, never> };
   /** Start one more instance of the revision and hand it to the caller once it is ready. Fails at once, with the
    *  catalogue's error, when scale.max is reached, the revision is in back-off, or the start fails. */
   acquire: { in: { function: FunctionName; revision: RevisionId }; out: RoutableInstance };

@@ -79,8 +79,6 @@ export interface ClientPatience {
   readonly linger: Millis;
 }
 export const CLIENT_PATIENCE: ClientPatience = { head: 10_000, idle: 75_000, body: 30_000, linger: 2000 };
-/** While the gateway ends, a connection idle for this long is closed; one that was just used may be used again now. */
-export const DRAIN_IDLE: Millis = 500;
 /** Without a request for this long, a connection is there for others to take. */
 export const EVICT_AFTER: Millis = 1000;
 /** The first line of HTTP/2's preface, made to be no request that HTTP/1.1 knows (RFC 9113 section 3.4). */
@@ -118,6 +116,8 @@ export class ClientConnection {
   #receiving = false;
   #replyStarted = false;
   #tunnelling = false;
+  /** The reply under way has said that nothing follows it. */
+  #isLast = false;
   #processing = false;
   #closing = false;
   /** Nothing was read of it yet. */
@@ -173,11 +173,13 @@ export class ClientConnection {
     return this.#forwarded;
   }
 
-  /** The Connection field of the reply under way: whether this connection goes on after it. */
+  /** The Connection field of the reply under way: whether this connection goes on after it, which is decided here. A client
+   *  that was not told may send its next request at any moment. */
   get connectionField(): string {
     const head = this.#head;
-    if (!head || !head.keepAlive || this.#owner.draining) return 'connection: close\r\n';
-    return head.http10 ? 'connection: keep-alive\r\n' : '';
+    this.#isLast = !head || !head.keepAlive || this.#owner.draining;
+    if (this.#isLast) return 'connection: close\r\n';
+    return head?.http10 ? 'connection: keep-alive\r\n' : '';
   }
 
   get bodyIncomplete(): boolean {
@@ -235,12 +237,17 @@ export class ClientConnection {
 
   /** The streamed reply is complete and flushed. `last`: only the end of the connection can say so. */
   done(last = false): void {
-    this.#finish(last || !this.#head?.keepAlive || this.#receiving || this.#owner.draining);
+    this.#finish(last || this.#isLast || !this.#head?.keepAlive || this.#receiving);
   }
 
-  /** While the gateway ends: closes the connection if it is idle; if not, its next reply does. */
-  drain(now: Millis): void {
-    if (!this.#exchange && !this.#unread && !this.#closing && now - this.#since > DRAIN_IDLE) this.#close();
+  /** While the gateway ends: closes the connection if it has been idle for so long; if not, its next reply does. */
+  drain(now: Millis, idle: Millis): void {
+    if (!this.#exchange && !this.#unread && !this.#closing && now - this.#since > idle) this.#close();
+  }
+
+  /** It carries another protocol, which may go on for ever. */
+  get isTunnel(): boolean {
+    return this.#tunnelling;
   }
 
   /** Makes room for others: ends a connection that waits for its client, and did not begin just now. */

@@ -26,6 +26,8 @@ export interface WorkerLinkOptions {
   /** Who we are. */
   readonly gateway: string;
   readonly handlers: Handlers<GatewayCalls>;
+  /** The instances that are ours. */
+  readonly holds: () => readonly InstanceId[];
   /** A new connection: the worker may route to us from now on. */
   readonly onConnecting: () => void;
   /** What belonged to us when the worker answered, each time we have connected. */
@@ -34,8 +36,8 @@ export interface WorkerLinkOptions {
   readonly log: Log;
 }
 
-/** How long a request waits for a worker that is away. */
-export const WORKER_WAIT: Millis = 5000;
+/** How long a request waits for a worker that is away; one that is replaced is back within a second or two. */
+export const WORKER_WAIT: Millis = 10_000;
 const HELLO_TIMEOUT: Millis = 5000;
 const KILL_TIMEOUT: Millis = 5000;
 const AUTOPSY_TIMEOUT: Millis = 2000;
@@ -48,6 +50,7 @@ export class WorkerLink implements WorkerSide, AsyncDisposable {
   /** Calls that wait for the worker to come back. */
   readonly #waiting = new Set<() => void>();
   readonly #closing = new AbortController();
+  #leaving = false;
   readonly #loop: Promise<void>;
 
   constructor(options: WorkerLinkOptions) {
@@ -75,6 +78,13 @@ export class WorkerLink implements WorkerSide, AsyncDisposable {
   async kill(instance: InstanceId, reason: 'timeout' | 'used', invocation: string): Promise<void> {
     const peer = await this.#connectedPeer();
     await peer.call('kill', { instance, reason, invocation }, KILL_TIMEOUT);
+  }
+
+  /** Another gateway takes our place: the worker takes each instance from us when it is idle, and gives us one only for
+   *  requests that still come. */
+  async leave(): Promise<void> {
+    this.#leaving = true; // A worker that is away hears it when it is back.
+    await this.#peer?.call('leaving', {}, HELLO_TIMEOUT).catch(() => {});
   }
 
   async autopsy(instance: InstanceId): Promise<Autopsy> {
@@ -129,8 +139,9 @@ export class WorkerLink implements WorkerSide, AsyncDisposable {
     onConnecting();
     const peer = new RpcPeer<WorkerCalls, GatewayCalls>(socket, handlers);
     if (this.#closing.signal.aborted) peer.close();
+    const hello = { gateway, holds: this.#options.holds(), leaving: this.#leaving };
     try {
-      const { instances } = await peer.call('hello', { gateway }, HELLO_TIMEOUT);
+      const { instances } = await peer.call('hello', hello, HELLO_TIMEOUT);
       onInstances(instances);
       log.info({ instances: instances.length }, 'worker connected');
       return peer;

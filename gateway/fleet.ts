@@ -67,6 +67,8 @@ export class Fleet {
     },
   };
 
+  readonly holds = (): readonly InstanceId[] => this.#options.slots.instances().map(({ info }) => info.id);
+
   readonly connecting = (): void => this.#routed.clear();
 
   /** Everything that is ours, said by a worker we have just connected to. */

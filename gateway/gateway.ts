@@ -46,10 +46,17 @@ export interface Gateway extends AsyncDisposable {
   metricsText(): Promise<string>;
   /** Refuses new connections, finishes what is in flight within the time, closes everything. */
   end(within?: Millis): Promise<void>;
+  /** Leaves new connections and the instances to a gateway that is there already, and finishes what is in flight. An idle
+   *  connection may stay as long as its client may expect; `hurry` ends it all as `end` does. */
+  handOver(within: Millis, hurry: AbortSignal): Promise<void>;
 }
 
 const REPORT_EVERY: Millis = 1000;
 const DRAIN_WITHIN: Millis = 30_000;
+/** At the end, a connection idle for this long is closed; one that was just used may be used again now. */
+const DRAIN_IDLE: Millis = 500;
+/** How long other protocols go on in a gateway that was replaced. */
+const TUNNELS_WITHIN: Millis = 30_000;
 
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const id = `gateway-${options.config.node}-${process.pid}`;
@@ -74,6 +81,7 @@ async function inThisThread(options: GatewayOptions, id: string): Promise<Gatewa
     socket: config.paths.workerSocket,
     gateway: id,
     handlers: fleet.handlers,
+    holds: fleet.holds,
     onConnecting: fleet.connecting,
     onInstances: fleet.sync,
     startTimeout: config.startTimeout,
@@ -81,8 +89,9 @@ async function inThisThread(options: GatewayOptions, id: string): Promise<Gatewa
   });
   fleet.attach(link);
   const reporting = reportLoad(redis, id, async () => plane.functions.report());
-  const end = async (within: Millis): Promise<void> => {
-    await plane.listener.drain(within);
+  const { listener } = plane;
+  const stop = (within: Millis): Promise<void> => listener.drain({ within, idle: DRAIN_IDLE, tunnels: within });
+  const close = async (): Promise<void> => {
     await reporting[Symbol.asyncDispose]();
     await link[Symbol.asyncDispose]();
     await plane[Symbol.asyncDispose]();
@@ -94,8 +103,21 @@ async function inThisThread(options: GatewayOptions, id: string): Promise<Gatewa
     listenTrusted: (fd) => plane.listener.listenTrusted(fd),
     facts: () => ({ ...plane.facts(), worker: link.connected }),
     metricsText,
-    end: (within = DRAIN_WITHIN) => end(within),
-    [Symbol.asyncDispose]: () => end(0),
+    async end(within = DRAIN_WITHIN) {
+      await stop(within);
+      await close();
+    },
+    async handOver(within, hurry) {
+      hurry.addEventListener('abort', () => void stop(DRAIN_WITHIN), { once: true });
+      const drained = listener.drain({ within, idle: listener.patience.idle, tunnels: TUNNELS_WITHIN });
+      await link.leave();
+      await drained;
+      await close();
+    },
+    async [Symbol.asyncDispose]() {
+      await stop(0);
+      await close();
+    },
   };
 }
 

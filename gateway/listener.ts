@@ -34,6 +34,17 @@ export interface ListenerOptions {
   readonly connectionsMax?: number | undefined;
 }
 
+/** How connections come to their end. */
+export interface DrainLimits {
+  /** For everything. */
+  readonly within: Millis;
+  /** One that is idle for so long is closed. A client may send its next request at that very moment, and it is lost; as at
+   *  any server that closes what is idle. */
+  readonly idle: Millis;
+  /** For connections that carry another protocol. */
+  readonly tunnels: Millis;
+}
+
 const SWEEP_EVERY: Millis = 1000;
 /** Client connections at once. */
 const CONNECTIONS_MAX = 20_000;
@@ -68,7 +79,10 @@ export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
   readonly #connectionsMax: number;
   readonly #servers: Server[] = [];
   readonly #sweeper: NodeJS.Timeout;
-  #draining = false;
+  #limits: DrainLimits | undefined;
+  #drainEnd: Millis = 0;
+  #tunnelEnd: Millis = 0;
+  #drained: Promise<void> | undefined;
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -96,15 +110,27 @@ export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
     return this.#listen(fd, (socket) => this.#connect(socket, INTERNAL));
   }
 
-  /** Refuses new connections, lets replies under way finish for at most `within`, then cuts what is left. */
-  async drain(within: Millis): Promise<void> {
-    this.#draining = true;
+  /** Accepts no more connections, lets what is in flight finish, and cuts what is left at the limits. Called again, it goes by
+   *  the new limits. */
+  drain(limits: DrainLimits): Promise<void> {
+    const now = performance.now();
+    this.#limits = limits;
+    this.#drainEnd = now + limits.within;
+    this.#tunnelEnd = now + limits.tunnels;
+    this.#drained ??= this.#drain();
+    return this.#drained;
+  }
+
+  async #drain(): Promise<void> {
     const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)));
-    const deadline = performance.now() + within;
-    while (this.size > 0 && performance.now() < deadline) {
+    while (this.size > 0) {
       const now = performance.now();
+      if (now >= this.#drainEnd) break;
       this.#http2.drain(now);
-      for (const connection of this.#connections) connection.drain(now);
+      for (const connection of this.#connections) {
+        if (connection.isTunnel && now >= this.#tunnelEnd) connection.cut();
+        else connection.drain(now, this.#limits?.idle ?? 0);
+      }
       await sleep(DRAIN_STEP);
     }
     for (const connection of this.#connections) connection.socket.destroy();
@@ -115,7 +141,7 @@ export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.drain(0);
+    await this.drain({ within: 0, idle: 0, tunnels: 0 });
   }
 
   /** Connections, and requests on those of HTTP/2. */
@@ -140,7 +166,7 @@ export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
   }
 
   get draining(): boolean {
-    return this.#draining;
+    return this.#limits !== undefined;
   }
 
   open(connection: ClientConnection, head: RequestHead, requestId: string): Exchange {

@@ -31,8 +31,9 @@ export async function startGateway(context: ServiceContext): Promise<Service> {
   log.info({ host: config.gatewayHost, ...facts }, 'listening');
   return {
     facts: () => ({ ...facts, ...gateway.facts() }),
-    async end() {
-      await gateway.end();
+    async end(mode, { hurry }) {
+      if (mode === 'handover') await gateway.handOver(config.drainWithin, hurry);
+      else await gateway.end();
       certificate?.[Symbol.dispose]();
     },
   };

@@ -7,6 +7,7 @@ import type { GatewayCalls, WorkerCalls } from '../core/control.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { type Handlers, RpcPeer } from '../core/rpc.ts';
 import type { InstanceManager } from './instances/manager.ts';
+import type { GatewayLink } from './instances/owners.ts';
 
 export async function serveControl(
   config: Config,
@@ -18,10 +19,14 @@ export async function serveControl(
   const server: Server = createServer((socket) => {
     const key = Symbol('gateway');
     const handlers: Handlers<WorkerCalls> = {
-      hello: () => ({
-        node: config.nodeId,
-        instances: manager.join({ key, call: (name, input, timeout) => peer.call(name, input, timeout) }),
-      }),
+      hello({ holds, leaving }) {
+        const link: GatewayLink = { key, call: (name, input, timeout) => peer.call(name, input, timeout) };
+        return { node: config.nodeId, instances: manager.owners.join(link, new Set(holds), leaving) };
+      },
+      leaving() {
+        manager.owners.leaving(key);
+        return {};
+      },
       acquire: ({ revision }) => manager.acquire(revision, key),
       async kill({ instance, reason }) {
         await manager.kill(instance, reason);
@@ -37,7 +42,7 @@ export async function serveControl(
     peers.add(peer);
     void peer.closed.then(() => {
       peers.delete(peer);
-      manager.leave(key);
+      manager.owners.gone(key);
     });
   });
   await rm(path, { force: true }); // Of an earlier worker; a living one holds the lock on FN_HOME.

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { systemClock } from '../core/clock.ts';
 import type { Config } from '../core/config.ts';
 import type { NodeRecord, RevisionRecord } from '../core/records.ts';
-import type { EndMode, Service, ServiceContext } from '../core/service.ts';
+import type { EndMode, EndOptions, Service, ServiceContext } from '../core/service.ts';
 import { Snapshot } from '../core/store/snapshot.ts';
 import type { Millis } from '../core/units.ts';
 import { openCgroups } from './cgroup/open.ts';
@@ -38,16 +38,22 @@ const ORPHANS_EVERY: Millis = 2000;
 const SWEEP_EVERY: Millis = 30_000;
 const COLLECT_EVERY: Millis = 600_000;
 const FLUSH_WITHIN: Millis = 2000;
+/** When the platform stops, running jobs get this long, then go back to the queue. */
+const JOBS_WITHIN: Millis = 10_000;
 /** Warm sandboxes may hold this share of the machine's memory, unless FN_POOL_MEMORY says how much. */
 const POOL_SHARE = 0.25;
 
 export async function startWorker(context: ServiceContext): Promise<Service> {
   const { config, log, metrics, store } = context;
   requireRoot();
+  const driverName = chooseDriver(config);
+  const snapshot = await Snapshot.open(store, ['function', 'revision'], {
+    onError: (error) => log.debug({ err: error }, 'snapshot'),
+  });
+  await context.takeOver();
   await prepareDirectories(config);
   await dropLayersOfEarlierBoot(config);
   await shareMounts(config.paths.sandboxes);
-  const driverName = chooseDriver(config);
   const decoy = driverName === 'crun' ? hideHybridCgroup2() : undefined;
   const driver = createDriver(driverName, join(config.home, 'state'), decoy?.path);
   const cgroups = openCgroups(config.instanceOfPlatform);
@@ -73,9 +79,6 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   });
   const records = new RecordWriter(store);
   const demand = poolDemand(images, pool, log);
-  const snapshot = await Snapshot.open(store, ['function', 'revision'], {
-    onError: (error) => log.debug({ err: error }, 'snapshot'),
-  });
   const manager = new InstanceManager({
     config,
     host,
@@ -110,10 +113,10 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   };
   const startedAt = Date.now();
   await lease();
+  const collecting = setInterval(() => orphans.collect(), ORPHANS_EVERY);
   const timers = [
     setInterval(() => void lease(), LEASE_EVERY),
     setInterval(() => manager.checkMemory(), MEMORY_CHECK_EVERY),
-    setInterval(() => orphans.collect(), ORPHANS_EVERY),
     setInterval(
       () => void networks.refresh().catch((error: unknown) => log.warn({ err: error }, 'network not refreshed')),
       SWEEP_EVERY,
@@ -132,18 +135,25 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
 
   return {
     facts: () => ({ driver: driver.name, cgroup: cgroups.version, instances: manager.all.length, pool: pool.size }),
-    async end(mode: EndMode) {
+    async end(mode: EndMode, { released, hurry }: EndOptions) {
       for (const timer of timers) clearInterval(timer);
-      await jobs[Symbol.asyncDispose]();
-      await nodeJobs[Symbol.asyncDispose]();
-      await snapshot[Symbol.asyncDispose]();
       if (mode === 'handover') {
-        await control[Symbol.asyncDispose]();
-        await pool.release();
+        const finished = jobs.finish(AbortSignal.any([hurry, AbortSignal.timeout(config.drainWithin)]));
+        await nodeJobs[Symbol.asyncDispose]();
+        await Promise.all([manager.quiesce(config.startTimeout), pool.release()]);
         await manager.releaseAll();
+        await control[Symbol.asyncDispose]();
         await records.close(FLUSH_WITHIN);
+        released();
+        await finished; // Jobs that run here do so to their end; the next worker takes new ones.
+        clearInterval(collecting);
+        await snapshot[Symbol.asyncDispose]();
         return;
       }
+      clearInterval(collecting);
+      await jobs.finish(AbortSignal.any([hurry, AbortSignal.timeout(JOBS_WITHIN)]));
+      await nodeJobs[Symbol.asyncDispose]();
+      await snapshot[Symbol.asyncDispose]();
       await Promise.all([manager.endAll('shutdown'), pool[Symbol.asyncDispose]()]);
       await control[Symbol.asyncDispose]();
       await sweep(host, log);

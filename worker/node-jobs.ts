@@ -15,7 +15,7 @@ const CONCURRENCY = 200;
 export function consumeNodeJobs(config: Config, manager: InstanceManager, log: Log): AsyncDisposable {
   const connection = connectRedis(config, 'patient');
   const queue = nodeQueue(config.nodeId);
-  const owner = `node-${config.nodeId}`;
+  const owner = `node-${config.nodeId}`; // There is one worker at a time that may do them.
   const worker = new Worker<NodeJob>(
     queue,
     async ({ data }) => {
@@ -29,7 +29,7 @@ export function consumeNodeJobs(config: Config, manager: InstanceManager, log: L
     { prefix: OWN_PREFIX, connection, concurrency: CONCURRENCY, name: owner, autorun: false },
   );
   worker.on('error', (error) => log.debug({ err: error }, 'node queue')); // Redis is away; it reconnects.
-  void takeBack(connection, { prefix: OWN_PREFIX, name: queue }, owner)
+  void takeBack(connection, { prefix: OWN_PREFIX, name: queue }, (one) => one === owner)
     .catch((error: unknown) => log.warn({ err: error }, 'jobs of the last worker not taken back')) // Their locks run out.
     .then(() => worker.run())
     .catch((error: unknown) => log.error({ err: error }, 'node queue ended'));

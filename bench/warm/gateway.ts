@@ -71,6 +71,7 @@ const worker = createServer((connection) => {
   };
   const peer = new RpcPeer<GatewayCalls, WorkerCalls>(connection, {
     hello: () => ({ node: 'bench' as NodeId, instances: [instance] }),
+    leaving: unused,
     acquire: unused,
     kill: unused,
     autopsy: unused,

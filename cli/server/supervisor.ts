@@ -4,7 +4,7 @@
  *  sandboxes. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { on } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../core/clock.ts';
@@ -17,16 +17,16 @@ import { NODE_FLAGS, type Role } from '../../core/service.ts';
 import type { Millis } from '../../core/units.ts';
 import { prepareHome } from './directories.ts';
 import { environmentOf } from './environment.ts';
-import { KeptProcess, type ProcessEvents } from './kept-process.ts';
+import { KeptProcess, type ProcessEvents, type Replacement } from './kept-process.ts';
 import { takeLock } from './lock.ts';
-import type { RoleMessage } from './messages.ts';
+import { type RoleMessage, ROLES, type SupervisorMessage } from './messages.ts';
 import { PlatformLog } from './platform-log.ts';
+import { serveSupervisor } from './control.ts';
 import { endStaleRedis, privateRedis } from './private-redis.ts';
 import type { Reporter } from './reporter.ts';
 import { Sockets } from './sockets.ts';
 
 const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
-const ROLES: readonly Role[] = ['controller', 'worker', 'builder', 'gateway'];
 const END_ORDER = ['gateway', 'controller', 'builder', 'worker', 'redis'] as const;
 /** A little more than a process gives itself (core/service.ts). */
 const END_WITHIN: Millis = 45_000;
@@ -37,12 +37,17 @@ export interface Platform {
   readonly context: Context;
 }
 
+export interface Replaced extends Replacement {
+  readonly role: Role;
+}
+
 export class Supervisor {
   readonly #given: Config;
   readonly #reporter: Reporter;
   readonly #processes = new Map<string, KeptProcess>();
   readonly #logs = new Map<string, PlatformLog>();
   readonly #sockets = new Sockets();
+  #control: AsyncDisposable | undefined;
   #lock: AsyncDisposable | undefined;
   #ended: Promise<void> | undefined;
   #forced = 0;
@@ -66,6 +71,31 @@ export class Supervisor {
   end(): Promise<void> {
     this.#ended ??= this.#end();
     return this.#ended;
+  }
+
+  /** Puts a new process of the code on disk in the place of one, without anyone noticing.
+   *  @throws FnError why the new one is not ready; then the old one stays. */
+  async replace(role: Role): Promise<Replaced> {
+    const process = this.#processes.get(role);
+    if (!process || this.#ended) throw new FnError('process.down', `the ${role} is not running`);
+    try {
+      const replacement = await process.replace();
+      this.#reporter.done(role, `replaced, pid ${replacement.oldPid} by ${replacement.pid}`, replacement.ms);
+      return { role, ...replacement };
+    } catch (error) {
+      const known = toFnError(error);
+      this.#reporter.warn(role, `not replaced: ${known.message}`);
+      throw new FnError(known.code, known.message, { ...known.options, hint: this.#whereIsTheLog(role) });
+    }
+  }
+
+  /** One after the other, up to the first that fails. */
+  async replaceAll(): Promise<void> {
+    try {
+      for (const role of ROLES) await this.replace(role);
+    } catch {
+      // It was reported, and what runs goes on.
+    }
   }
 
   /** For the impatient. The worker and Redis are spared once: killed, they would leave the sandboxes to the next start. */
@@ -93,6 +123,7 @@ export class Supervisor {
       ROLES.map((role) => this.#launch(keptRole(role, config, this.#sockets, this.#events(config, role)))),
     );
     if (this.#ended) throw new FnError('process.down', 'stopped while starting');
+    this.#control = await serveSupervisor(config.paths.supervisorSocket, (role) => this.replace(role));
     return { config, context };
   }
 
@@ -104,13 +135,18 @@ export class Supervisor {
     } catch (error) {
       const known = toFnError(error);
       if (known.code !== 'internal') throw known;
-      const logs = this.#logs.get(process.name)?.last ?? [];
-      const hint = `The log is in ${this.#given.paths.logs}/platform/${process.name}.log.`;
-      throw new FnError('internal', known.message, { cause: known.cause, hint, logs });
+      const { logs } = known.options;
+      const hint = this.#whereIsTheLog(process.name);
+      throw new FnError('internal', known.message, { cause: known.cause, hint, ...(logs && { logs }) });
     }
   }
 
+  #whereIsTheLog(name: string): string {
+    return `The log is in ${this.#given.paths.logs}/platform/${name}.log.`;
+  }
+
   async #end(): Promise<void> {
+    await this.#control?.[Symbol.asyncDispose]();
     this.#sockets[Symbol.dispose](); // Or clients would wait for a gateway that does not come.
     for (const name of END_ORDER) {
       const process = this.#processes.get(name);
@@ -168,11 +204,25 @@ function keptRole(role: Role, config: Config, sockets: Sockets, events: ProcessE
         stdio: ['ignore', 'pipe', 'pipe', ...stdio, 'ipc'], // Inherited sockets begin at 3.
       });
     },
-    ready: (child, signal) => readyMessage(child, signal),
+    ready,
+    release,
   });
 }
 
-async function readyMessage(child: ChildProcess, signal: AbortSignal): Promise<void> {
-  const [message] = (await once(child, 'message', { signal })) as [RoleMessage];
-  if ('failed' in message) throw fromProblem(message.failed) ?? new Error(message.failed.detail);
+async function ready(child: ChildProcess, signal: AbortSignal, takeOver: () => Promise<void>): Promise<void> {
+  for await (const [message] of on(child, 'message', { signal }) as AsyncIterable<[RoleMessage]>) {
+    if ('failed' in message) throw fromProblem(message.failed) ?? new Error(message.failed.detail);
+    if ('ready' in message) return;
+    if ('standby' in message) {
+      await takeOver();
+      child.send({ takeOver: true } satisfies SupervisorMessage);
+    }
+  }
+}
+
+/** The old one of two: its successor is ready, or waits for what only one may have. */
+async function release(child: ChildProcess, signal: AbortSignal): Promise<void> {
+  const messages = on(child, 'message', { signal }) as AsyncIterable<[RoleMessage]>;
+  child.kill('SIGUSR2');
+  for await (const [message] of messages) if ('released' in message) return;
 }

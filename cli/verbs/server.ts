@@ -13,7 +13,8 @@ export const verb = defineVerb({
   help: [
     'Runs a whole platform on this machine until Ctrl-C: a private Redis, a controller, a worker, a builder and a',
     'gateway. Each is started again if it ends. All state is in FN_HOME; several platforms run side by side with',
-    'different FN_HOME, FN_GATEWAY_PORT and FN_API_PORT. docs/configuration.md lists every setting.',
+    'different FN_HOME, FN_GATEWAY_PORT and FN_API_PORT. docs/configuration.md lists every setting. Without a terminal,',
+    'SIGHUP replaces all of them by new ones as "fn restart" does.',
   ].join('\n'),
   options: {
     examples: { type: 'boolean', help: 'Also deploy every example of functions/, and call each once' },
@@ -44,7 +45,12 @@ export const verb = defineVerb({
         void supervisor.end().then(onEnded);
       } else if (signal === 'SIGINT') supervisor.force();
     };
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, requestEnd);
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, requestEnd);
+    // With a terminal it means that the terminal has gone; a service manager means "take the new code".
+    process.on('SIGHUP', (signal) => {
+      if (process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY) requestEnd(signal);
+      else void supervisor.replaceAll();
+    });
 
     reporter.say(`fn is starting in ${config.home}`);
     try {

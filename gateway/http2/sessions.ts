@@ -11,7 +11,7 @@ import { constants, performServerHandshake, type ServerHttp2Session, type Server
 import type { Socket } from 'node:net';
 import { type FnError, toFnError } from '../../core/errors.ts';
 import type { Millis } from '../../core/units.ts';
-import { type ClientPatience, DRAIN_IDLE, EVICT_AFTER } from '../connection.ts';
+import { type ClientPatience, EVICT_AFTER } from '../connection.ts';
 import { FIELDS_MAX } from '../http/fields.ts';
 import { randomHex } from '../http/random-ids.ts';
 import { problemReply } from '../http/write.ts';
@@ -22,6 +22,8 @@ const { NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = constants;
 
 /** Streams at once on one connection: what RFC 9113 section 6.5.2 recommends not to go below. */
 const STREAMS_MAX = 100;
+/** While the gateway ends, a connection idle for this long is closed; one that was just opened may be used now. */
+const DRAIN_IDLE: Millis = 500;
 /** For all streams together; each may send 64 KiB that nobody has read. */
 const CONNECTION_WINDOW = 2 ** 20;
 

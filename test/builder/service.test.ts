@@ -17,6 +17,7 @@ import { MemoryStore } from '../../core/store/memory.ts';
 import { startBuilder } from '../../builder/main.ts';
 import { validateLayout } from '../../builder/oci/validate.ts';
 import { packDirectory } from '../../builder/pack.ts';
+import { END, takeOver } from '../support/service.ts';
 import { testDirectory, type Tree } from '../support/directory.ts';
 import { eventually } from '../support/eventually.ts';
 import { startRedis } from '../support/redis.ts';
@@ -40,7 +41,8 @@ async function platform() {
   return {
     config,
     add,
-    start: () => startBuilder({ config, log: silentLog, metrics: new Metrics(), redis, store: new MemoryStore() }),
+    start: () =>
+      startBuilder({ config, log: silentLog, metrics: new Metrics(), redis, store: new MemoryStore(), takeOver }),
     state: async (id: string | undefined) => (await queue.getJob(id ?? ''))?.getState(),
     async finished(id: string | undefined) {
       return eventually(async () => {
@@ -76,7 +78,7 @@ test('a queued build ends with the image, its specification and its layers, and 
     expect(job.progress as BuildProgress).toEqual({ step: 'code', text: '1 file' });
     expect(await validateLayout(fn.config.paths.images)).toEqual([]);
   } finally {
-    await builder.end('stop');
+    await builder.end('stop', END);
   }
 });
 
@@ -98,7 +100,7 @@ test('a failed build ends with its problem and is not tried again', async () => 
     const gone = await fn.finished((await fn.add('0'.repeat(64))).id);
     expect(fromProblem(JSON.parse(gone.failedReason ?? ''))?.code).toBe('internal');
   } finally {
-    await builder.end('stop');
+    await builder.end('stop', END);
   }
 });
 
@@ -110,7 +112,7 @@ test('what a killed builder left half-made is gone when the next one starts', as
   await writeFile(join(cache, 'work/build-abc/file'), 'half');
   await writeFile(join(images, '.partial/abc'), 'half');
   const builder = await fn.start();
-  await builder.end('stop');
+  await builder.end('stop', END);
   expect(await readdir(join(images, '.partial'))).toEqual([]);
   expect(await readdir(cache)).not.toContain('work');
 });
@@ -123,14 +125,14 @@ test('a build in the middle goes to the next builder at a hand-over, and fails w
   const [name, first] = [await upload(fn.config, files), await fn.start()];
   const { id } = await fn.add(name);
   await eventually(() => expect(registry.requests.length).toBe(1));
-  await first.end('handover');
+  await first.end('handover', END);
   expect(running(first)).toBe(0);
   expect(await fn.state(id)).toBe('waiting');
   expect(await readdir(join(fn.config.paths.cache, 'work'))).toEqual([]);
 
   const second = await fn.start();
   await eventually(() => expect(registry.requests.length).toBe(2));
-  await second.end('stop');
+  await second.end('stop', END);
   const job = await fn.finished(id);
   expect(fromProblem(JSON.parse(job.failedReason ?? ''))?.code).toBe('process.down');
 });

@@ -30,6 +30,7 @@ import type { ServiceContext } from '../../core/service.ts';
 import { type FunctionSpecInput, specSchema } from '../../core/spec.ts';
 import { RedisStore } from '../../core/store/redis.ts';
 import { type Store, update } from '../../core/store/store.ts';
+import { END, takeOver } from '../support/service.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
 export interface Platform extends AsyncDisposable {
@@ -60,6 +61,7 @@ export function contextOf(redis: TestRedis): ServiceContext {
     metrics: new Metrics(),
     redis: connection,
     store: new RedisStore(connection),
+    takeOver,
   };
 }
 
@@ -71,7 +73,7 @@ export async function startPlatform(): Promise<Platform> {
   await waitForRedis(context.redis, 10_000);
   const patient = stack.adopt(connectRedis(redis.config, 'patient'), (connection) => connection.disconnect());
   const node = stack.use(await FakeNode.start(context, 'n1' as NodeId));
-  const controller = stack.adopt(await startController(context), (one) => one.end('stop'));
+  const controller = stack.adopt(await startController(context), (one) => one.end('stop', END));
   const token = (await readContext(redis.config.home))?.token ?? '';
   const builder = new Worker<BuildJob, BuildResult>(
     BUILD_QUEUE,

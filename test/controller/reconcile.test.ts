@@ -8,6 +8,7 @@ import { openQueue, OWN_PREFIX } from '../../core/queues.ts';
 import type { DecisionRecord } from '../../core/records.ts';
 import { connectRedis } from '../../core/redis.ts';
 import type { FunctionSpecInput } from '../../core/spec.ts';
+import { END } from '../support/service.ts';
 import { eventually } from '../support/eventually.ts';
 import { contextOf, deploy, digestOf, FakeNode, type Platform, specOf, startPlatform } from './platform.ts';
 
@@ -165,7 +166,7 @@ describe('several controllers', () => {
       // An instance too many would be stopped again: count those that ever were.
       expect(await platform.node.instances('shared')).toHaveLength(3);
     } finally {
-      await second.end('stop');
+      await second.end('stop', END);
       context.redis.disconnect();
     }
   });

@@ -33,7 +33,8 @@ describe('consumers of async queues', () => {
       tracer: undefined,
       log,
       metrics,
-      owner: 'test',
+      place: 'test',
+      giveUp: new AbortController().signal,
       opened: new Set(),
     };
     consumers = stack.use(new AsyncConsumers(config, redis, new LiveFunctions(snapshot), deps, QUICK));

@@ -25,6 +25,7 @@ import { RedisStore } from '../../core/store/redis.ts';
 import { Snapshot } from '../../core/store/snapshot.ts';
 import { type Jobs, startJobs } from '../../worker/jobs/main.ts';
 import { eventually } from '../support/eventually.ts';
+import { takeOver } from '../support/service.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
 export interface Call {
@@ -124,7 +125,7 @@ export async function startNode(env: Record<string, string> = {}): Promise<TestN
   const connection = stack.adopt(connectRedis(redis.config, 'failFast'), (one) => one.disconnect());
   await waitForRedis(connection, 10_000);
   const store = new RedisStore(connection);
-  const context = { config: redis.config, log: silentLog, metrics: new Metrics(), redis: connection, store };
+  const context = { config: redis.config, log: silentLog, metrics: new Metrics(), redis: connection, store, takeOver };
   const snapshot = stack.use(await Snapshot.open(store, ['function', 'revision']));
   await mkdir(redis.config.paths.run, { recursive: true });
   const gateway = stack.use(new FakeGateway(redis.config.paths.gatewaySocket));

@@ -5,14 +5,13 @@
 import type { Clock } from '../../core/clock.ts';
 import { sleep } from '../../core/clock.ts';
 import type { Config } from '../../core/config.ts';
-import type { GatewayCalls, RoutableInstance, WorkerCalls } from '../../core/control.ts';
+import type { RoutableInstance } from '../../core/control.ts';
 import { FnError, toFnError } from '../../core/errors.ts';
 import { type FunctionName, instanceId, type InstanceId, newSandboxId, type RevisionId } from '../../core/ids.ts';
 import type { Log } from '../../core/log.ts';
 import { LogFile } from '../../core/logs.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { EndReason, InstanceRecord, RevisionRecord } from '../../core/records.ts';
-import type { RpcPeer } from '../../core/rpc.ts';
 import type { Millis } from '../../core/units.ts';
 import type { Images, UnpackedImage } from '../images.ts';
 import type { Pool } from '../pool.ts';
@@ -22,18 +21,13 @@ import type { StartBackoff } from './backoff.ts';
 import { classifyEnd, endProblem } from './ends.ts';
 import { Instance, type InstanceOwner } from './instance.ts';
 import { loadInstance, type LoadPhases } from './load.ts';
+import { CALL_WITHIN, type GatewayLink, Owners } from './owners.ts';
 import type { RecordWriter } from './record-writer.ts';
 
 /** How an instance ended. */
 export interface Ending {
   readonly reason: EndReason;
   readonly problem: FnError;
-}
-
-/** A connected gateway, as the manager needs it. */
-export interface GatewayLink {
-  readonly key: symbol;
-  readonly call: RpcPeer<GatewayCalls, WorkerCalls>['call'];
 }
 
 export interface ManagerParts {
@@ -50,7 +44,6 @@ export interface ManagerParts {
   readonly revision: (id: RevisionId) => RevisionRecord | undefined;
 }
 
-const CALL_WITHIN: Millis = 5000;
 /** From SIGTERM to SIGKILL when the platform ends an idle instance. */
 const STOP_GRACE: Millis = 2000;
 /** How soon a gateway that is alive finds a new worker. */
@@ -70,13 +63,19 @@ export class InstanceManager {
   readonly #recent = new Map<InstanceId, Instance>();
   /** Starts that have no instance yet, counted per revision. */
   readonly #beginning = new Map<RevisionId, number>();
-  readonly #gateways = new Map<symbol, GatewayLink>();
+  /** Which gateway has which. */
+  readonly owners: Owners;
   readonly #logs = new Map<FunctionName, LogFile>();
+  #closed: Promise<never> | undefined;
   /** What instances left is being removed. */
   readonly #cleaning = new Set<Promise<void>>();
 
   constructor(parts: ManagerParts) {
     this.#parts = parts;
+    this.owners = new Owners({
+      instances: () => this.all,
+      clock: parts.clock,
+    });
   }
 
   get all(): Instance[] {
@@ -91,30 +90,13 @@ export class InstanceManager {
     return file;
   }
 
-  /** A gateway is here: what nobody owns is its. */
-  join(gateway: GatewayLink): RoutableInstance[] {
-    this.#gateways.set(gateway.key, gateway);
-    const orphans = this.all.filter(({ owner, record }) => owner === undefined && record.state === 'ready');
-    for (const instance of orphans) instance.owner = gateway.key;
-    return orphans.map((instance) => instance.routable());
-  }
-
-  /** A gateway is gone; another, or its successor, takes over. */
-  leave(key: symbol): void {
-    this.#gateways.delete(key);
-    const [heir] = this.#gateways.values();
-    for (const instance of this.all) {
-      if (instance.owner !== key) continue;
-      instance.owner = undefined;
-      if (heir && instance.record.state === 'ready') this.#handTo(instance, heir);
-    }
-  }
-
   /** Starts one more instance for a gateway. Rejects at once when the cap is reached or the revision is in back-off. */
   async acquire(revision: RevisionId, gateway: symbol): Promise<RoutableInstance> {
+    await this.#open();
     const record = this.#revision(revision);
     const { max } = record.spec.scale;
     if (this.#count(revision) >= max) {
+      this.owners.wanted(revision, gateway);
       throw new FnError('capacity.max_reached', `${record.function} has ${max} instances, its scale.max`, {
         retryAfterS: 1,
       });
@@ -125,6 +107,7 @@ export class InstanceManager {
 
   /** Starts what is missing to `count`. Throws the first failure once all have ended: some leave no instance record. */
   async ensure(revision: RevisionId, count: number): Promise<void> {
+    await this.#open();
     const record = this.#revision(revision);
     const missing = Math.min(count, record.spec.scale.max) - this.#count(revision);
     const starts = Array.from({ length: Math.max(0, missing) }, () => this.#start(record, undefined));
@@ -133,8 +116,10 @@ export class InstanceManager {
 
   /** Two-phase: its gateway stops sending, then it is ended. False when it was busy and `if-idle` was asked. */
   async stop(id: InstanceId, mode: 'if-idle' | 'drain', reason: EndReason): Promise<boolean> {
+    await this.#open();
     const instance = this.#instances.get(id);
     if (!instance || instance.intent) return true;
+    if (mode === 'if-idle' && this.owners.isMoving(instance)) return false;
     if (mode === 'if-idle' && Date.now() - (instance.record.readyAt ?? 0) < SETTLES_WITHIN) return false;
     const gateway = await this.#gatewayOf(instance, reason);
     if (!gateway && mode === 'if-idle') return false; // Nobody here knows whether it is idle.
@@ -146,6 +131,7 @@ export class InstanceManager {
         .catch(() => ({ idle: mode === 'drain' })); // The gateway is gone, and what was in flight with it.
       if (!idle && mode === 'if-idle') return false;
     }
+    await this.#open(); // The next worker does it, if it is still to be done.
     instance.intent = reason;
     this.#write(instance.change({ state: 'draining' }));
     await instance.sandbox.stop(STOP_GRACE);
@@ -177,8 +163,7 @@ export class InstanceManager {
     this.#instances.set(instance.id, instance);
     this.#write(instance.record);
     void sandbox.ended.then((end) => this.#ended(instance, end));
-    const [gateway] = this.#gateways.values();
-    if (gateway) this.#handTo(instance, gateway);
+    this.owners.adopted(instance);
   }
 
   /** On v1 the kernel kills one process of a group that is out of memory, maybe not the one that answers. */
@@ -196,8 +181,24 @@ export class InstanceManager {
     await Promise.all([...this.#logs.values()].map((file) => file.flushed()));
   }
 
+  /** From now on nothing is started or stopped here: whoever asks waits for the next worker. Resolves when what is under
+   *  way has come to its end. */
+  async quiesce(within: Millis): Promise<void> {
+    this.#closed = Promise.withResolvers<never>().promise;
+    const end = performance.now() + within;
+    const isBusy = (): boolean =>
+      [...this.#beginning.values()].some((count) => count > 0) ||
+      this.all.some(({ loading, intent }) => loading || intent !== undefined) ||
+      this.#cleaning.size > 0;
+    while (isBusy() && performance.now() < end) await sleep(5);
+  }
+
+  /** Lets go of all without ending them: the next worker adopts them. */
   async releaseAll(): Promise<void> {
-    for (const instance of this.all) instance.sandbox.release();
+    for (const instance of this.all) {
+      this.#adoptable(instance);
+      instance.sandbox.release();
+    }
     await Promise.all([...this.#logs.values()].map((file) => file.flushed()));
   }
 
@@ -205,10 +206,15 @@ export class InstanceManager {
   async #gatewayOf(instance: Instance, reason: EndReason): Promise<GatewayLink | undefined> {
     const end = performance.now() + (reason === 'shutdown' ? 0 : RECONNECT_WITHIN);
     for (;;) {
-      const gateway = instance.owner && this.#gateways.get(instance.owner);
+      const gateway = this.owners.of(instance);
       if (gateway || instance.sandbox.over || performance.now() >= end) return gateway;
       await sleep(50);
     }
+  }
+
+  /** Never resolves once another worker is about to take over: calls end with their connection, jobs with their lock. */
+  async #open(): Promise<void> {
+    await this.#closed;
   }
 
   #revision(id: RevisionId): RevisionRecord {
@@ -297,11 +303,7 @@ export class InstanceManager {
     this.#parts.backoff.started(instance.revision.id);
     instance.loading = false;
     instance.change({ state: 'ready', readyAt: Date.now(), start: { kind, ms: Number(ms.toFixed(2)) } });
-    if (gateway && this.#gateways.has(gateway)) instance.owner = gateway;
-    else {
-      const [any] = this.#gateways.values();
-      if (any) this.#handTo(instance, any);
-    }
+    this.owners.ready(instance, gateway);
     // Whoever waits for the instance hears of it first, and its first invocation has the processors.
     const announce = (): void => this.#announce(instance, kind, ms, phases);
     setImmediate(() => this.#adoptable(instance));
@@ -332,13 +334,6 @@ export class InstanceManager {
     }
   }
 
-  #handTo(instance: Instance, gateway: GatewayLink): void {
-    instance.owner = gateway.key;
-    gateway.call('route', { instance: instance.routable() }, CALL_WITHIN).catch(() => {
-      if (instance.owner === gateway.key) instance.owner = undefined; // It left; the next one to join takes it.
-    });
-  }
-
   async #ended(instance: Instance, end: SandboxEnd): Promise<void> {
     const { backoff, clock, log, metrics } = this.#parts;
     const { record } = instance;
@@ -350,7 +345,7 @@ export class InstanceManager {
     this.#instances.delete(instance.id);
     this.#remember(instance);
     instance.finish(ending);
-    const gateway = instance.owner && this.#gateways.get(instance.owner);
+    const gateway = this.owners.of(instance);
     gateway?.call('gone', { instance: instance.id, reason }, CALL_WITHIN).then(
       ({ served }) => (instance.served = served),
       () => {}, // It left, and forgot it anyway.

@@ -19,7 +19,7 @@ import type { Tracer } from '../../core/tracer.ts';
 import type { Millis } from '../../core/units.ts';
 import type { Deliverer, Delivery } from './deliver.ts';
 import { type Attempt, type Reply, settle } from './settle.ts';
-import { takeBack } from './take-back.ts';
+import { consumerOf, isGone, takeBack } from './take-back.ts';
 import { traceJob } from './trace-job.ts';
 
 /** A worker that cannot renew its locks for so long has lost its jobs. */
@@ -29,8 +29,6 @@ const RENEW_EVERY: Millis = 5000;
 const STALLED_CHECK: Millis = 15_000;
 /** A job that its worker did not survive so often is kept as failed. Function code runs elsewhere: this is for the freak. */
 const MAX_STALLED = 25;
-/** At the end, running invocations get this long, then go back to the queue. */
-const FINISH_WITHIN: Millis = 10_000;
 const CLOSE_WITHIN: Millis = 5000;
 
 /** A queue, and how its jobs become requests. */
@@ -56,7 +54,9 @@ export interface ConsumerDeps {
   readonly log: Log;
   readonly metrics: Metrics;
   /** Names this node's consumers in the jobs they took. */
-  readonly owner: string;
+  readonly place: string;
+  /** Jobs that still run when a consumer ends do so to their end, or go back to the queue when this aborts. */
+  readonly giveUp: AbortSignal;
   /** Queues this process has opened before: a job of ours that is active there may be running here. */
   readonly opened: Set<string>;
 }
@@ -75,7 +75,7 @@ export class Consumer implements AsyncDisposable {
     this.#worker = new Worker<unknown>(source.queue, (job, token, signal) => this.#process(job, token, signal), {
       prefix: source.prefix,
       connection: deps.redis,
-      name: deps.owner,
+      name: consumerOf(deps.place),
       concurrency: source.concurrency,
       lockDuration: LOCK,
       lockRenewTime: RENEW_EVERY,
@@ -93,7 +93,7 @@ export class Consumer implements AsyncDisposable {
   static async open(source: Source, deps: ConsumerDeps): Promise<Consumer> {
     const key = `${source.prefix}:${source.queue}`;
     if (!deps.opened.has(key)) {
-      await takeBack(deps.redis, { prefix: source.prefix, name: source.queue }, deps.owner);
+      await takeBack(deps.redis, { prefix: source.prefix, name: source.queue }, isGone(deps.place));
       deps.opened.add(key);
     }
     return new Consumer(source, deps);
@@ -106,7 +106,7 @@ export class Consumer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = this.#worker.close();
-    await Promise.race([closed, sleep(FINISH_WITHIN)]);
+    await Promise.race([closed, aborted(this.#deps.giveUp)]);
     this.#ending = true;
     this.#worker.cancelAllJobs('the worker is ending');
     await Promise.race([closed, sleep(CLOSE_WITHIN)]); // Redis may be away; the locks then run out.
@@ -190,4 +190,11 @@ class RetryError extends Error {
 function withoutStack<E extends Error>(error: E): E {
   delete error.stack;
   return error;
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }

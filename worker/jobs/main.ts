@@ -12,6 +12,8 @@ import { LiveFunctions } from './functions.ts';
 import { TriggerConsumers } from './trigger-consumers.ts';
 
 export interface Jobs extends AsyncDisposable {
+  /** Takes no more; resolves when those that run have ended. On the signal they go back to the queue. */
+  finish(giveUp: AbortSignal): Promise<void>;
   /** Consumers open at the moment, for `fn status`. */
   facts(): { readonly queues: number; readonly asyncQueues: number };
 }
@@ -29,8 +31,18 @@ export async function startJobs({ config, log, metrics, redis, snapshot }: JobsD
   const tracer = Tracer.open({ config, role: 'worker', log, metrics });
   stack.defer(() => tracer?.[Symbol.asyncDispose]());
   const functions = new LiveFunctions(snapshot);
-  const owner = `jobs-${config.nodeId}`;
-  const deps: ConsumerDeps = { redis: patient, deliverer, tracer, log, metrics, owner, opened: new Set() };
+  const ending = new AbortController();
+  const place = `jobs-${config.nodeId}`;
+  const deps: ConsumerDeps = {
+    redis: patient,
+    deliverer,
+    tracer,
+    log,
+    metrics,
+    place,
+    giveUp: ending.signal,
+    opened: new Set(),
+  };
   const triggers = stack.use(new TriggerConsumers(config, functions, deps));
   const asyncs = stack.use(new AsyncConsumers(config, redis, functions, deps));
   stack.use(
@@ -43,6 +55,14 @@ export async function startJobs({ config, log, metrics, redis, snapshot }: JobsD
   const owned = stack.move();
   return {
     facts: () => ({ queues: triggers.size, asyncQueues: asyncs.size }),
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+    async finish(giveUp) {
+      giveUp.addEventListener('abort', () => ending.abort(), { once: true });
+      if (giveUp.aborted) ending.abort();
+      await owned.disposeAsync();
+    },
+    async [Symbol.asyncDispose]() {
+      ending.abort();
+      await owned.disposeAsync();
+    },
   };
 }

@@ -101,6 +101,8 @@ export class Sandbox<Owner> implements AsyncDisposable {
   /** Lines that came before anyone listened. */
   #early: PipeLine[] = [];
   #over = false;
+  /** The next worker's; the end of our pipe then says nothing about it. */
+  #released = false;
   #disposal: Promise<void> | undefined;
 
   private constructor(host: SandboxHost, state: SandboxState<Owner>) {
@@ -120,6 +122,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
       },
       onDropped: (bytes) => this.#listener?.onDropped(bytes),
       onEnd: () => {
+        if (this.#released) return;
         this.#over = true;
         void this.#learnEnd().then(resolve);
       },
@@ -272,6 +275,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
   /** Lets go without ending it: the next worker adopts it. */
   release(): void {
     this.#line?.[Symbol.dispose]();
+    this.#released = true;
     this.#pipe[Symbol.dispose]();
     this.cgroup[Symbol.dispose]();
   }

@@ -84,6 +84,7 @@ export async function startPlatform(
 
   const worker: Platform['worker'] = {
     hello: () => ({ node: 'test' as NodeId, instances: [] }),
+    leaving: () => ({}),
     acquire: () => Promise.reject(new Error('the test has no instance to give')),
     kill: () => ({ gone: true }),
     autopsy: () => ({ alive: true }),

@@ -1,0 +1,197 @@
+/** Every process is replaced while clients call, and no client notices. Sixteen connections are kept and used all the time, a
+ *  second client opens a new connection for each request, jobs come in a stream, and meanwhile a revision is deployed. */
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Agent, request } from 'node:http';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { sleep } from '../../core/clock.ts';
+import { eventually } from '../support/eventually.ts';
+import { startPlatform, type TestPlatform } from '../support/platform.ts';
+
+const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
+
+let platform: TestPlatform;
+beforeAll(async () => {
+  platform = await startPlatform();
+  await platform.deployFiles({
+    'fn.yaml': 'name: echo\nconcurrency: 4\nscale: { max: 4, min: 2 }',
+    'index.js': 'export default async (request) => new Response(await request.text())',
+  });
+  await platform.deployFiles({
+    'fn.yaml': 'name: single\nscale: { max: 1 }',
+    'index.js': 'export default async (request) => new Response(await request.text())',
+  });
+  await platform.deployFiles({
+    'fn.yaml': 'name: rare\nscale: { max: 2, idle: 1s }',
+    'index.js': 'export default async (request) => new Response(await request.text())',
+  });
+  await platform.deployFiles({
+    'fn.yaml': 'name: work\nhandler: index.handler\nscale: { max: 4 }',
+    'index.js':
+      'exports.handler = async ({ n, ms = 0 }) => { await new Promise((r) => setTimeout(r, ms)); return { n, square: n * n }; }',
+    'package.json': '{"type":"commonjs"}',
+  });
+  await platform.deployFiles(version('first'));
+}, 180_000);
+afterAll(() => platform[Symbol.asyncDispose](), 60_000);
+
+function version(text: string): Record<string, string> {
+  return { 'fn.yaml': 'name: versions', 'index.js': `export default () => new Response('${text}')` };
+}
+
+interface Restarted {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function restart(...words: readonly string[]): Promise<Restarted> {
+  const child = spawn(process.execPath, [MAIN, 'restart', ...words], {
+    env: { PATH: process.env['PATH'], FN_HOME: platform.config.home, NO_COLOR: '1' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk) => (stdout += String(chunk)));
+  child.stderr.on('data', (chunk) => (stderr += String(chunk)));
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, stdout, stderr };
+}
+
+/** One call; `undefined` when all is well, else what was wrong. A broken connection is never tried again. */
+function call(name: string, body: string, agent: Agent | false): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const outgoing = request(
+      new URL(`/function/${name}`, platform.gatewayUrl),
+      { method: 'POST', agent, headers: { 'content-length': Buffer.byteLength(body) } },
+      (incoming) => {
+        let text = '';
+        incoming.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+        incoming.on('error', (error) => resolve(`${name}: half a reply: ${error.message}`));
+        incoming.on('end', () => {
+          const isWell = incoming.statusCode === 200 && text === body;
+          resolve(isWell ? undefined : `${name}: ${incoming.statusCode} ${text.slice(0, 300)}`);
+        });
+      },
+    );
+    outgoing.on('error', (error) => resolve(`${name}: ${(error as NodeJS.ErrnoException).code} ${error.message}`));
+    outgoing.end(body);
+  });
+}
+
+interface Load {
+  readonly failed: string[];
+  readonly ok: Record<string, number>;
+  readonly jobs: { readonly id: string; readonly n: number }[];
+}
+
+/** Calls of every kind until the work is done. */
+async function loadDuring(work: () => Promise<void>): Promise<Load> {
+  const load: Load = { failed: [], ok: {}, jobs: [] };
+  const over = new AbortController();
+  const agent = new Agent({ keepAlive: true, maxSockets: 16 });
+  const client = async (name: string, id: string, via: Agent | false, pause: number): Promise<void> => {
+    for (let n = 0; !over.signal.aborted; n++) {
+      const wrong = await call(name, `${id}:${n}`, via);
+      if (wrong === undefined) load.ok[id] = (load.ok[id] ?? 0) + 1;
+      else load.failed.push(`${id}:${n} ${wrong}`);
+      if (pause > 0) await sleep(pause, over.signal).catch(() => {});
+    }
+  };
+  const submitter = async (): Promise<void> => {
+    for (let n = 0; !over.signal.aborted; n++) {
+      try {
+        load.jobs.push({ id: await platform.submit('/async/work', { n, ms: n % 10 === 0 ? 1500 : 0 }), n });
+      } catch (error) {
+        load.failed.push(`job ${n}: ${String(error)} ${String((error as Error).cause)}`);
+      }
+      await sleep(30, over.signal).catch(() => {});
+    }
+  };
+  const clients = [
+    ...Array.from({ length: 14 }, (_, id) => client('echo', `kept${id}`, agent, 0)),
+    client('single', 'single', agent, 0),
+    client('single', 'slow', agent, 700), // Its connection is idle at times, and must not be closed under it.
+    client('echo', 'new', false, 5),
+    client('single', 'newSingle', false, 20),
+    client('rare', 'rare', false, 3000),
+    submitter(),
+  ];
+  try {
+    await work();
+  } finally {
+    over.abort();
+    await Promise.all(clients);
+    agent.destroy();
+  }
+  return load;
+}
+
+async function replaced(role: 'gateway' | 'worker' | 'controller' | 'builder'): Promise<void> {
+  const before = await platform.pids(role);
+  const { code, stdout, stderr } = await restart(role, '--json');
+  expect([code, stderr]).toEqual([0, '']);
+  const result = JSON.parse(stdout) as { replaced: { role: string; oldPid: number; pid: number }[] };
+  expect(result.replaced).toMatchObject([{ role, oldPid: before.at(-1) }]);
+  expect(await platform.pids(role)).toContain(result.replaced[0]?.pid);
+}
+
+async function instances(): Promise<string[]> {
+  const found = await Promise.all(['echo', 'single'].map((name) => platform.instances(name)));
+  return found.flat().map(({ id, pid }) => `${id} ${pid}`);
+}
+
+async function endOf(id: string): Promise<string | undefined> {
+  const name = id.replace(/-[^-]*$/, '');
+  const detail = await platform.api.get<{ instances: { id: string; end?: { reason: string } }[] }>(
+    `/v1/functions/${name}`,
+  );
+  return detail.instances.find((one) => one.id === id)?.end?.reason;
+}
+
+test('every process is replaced and a revision deployed under load: no request fails, no job is lost', async () => {
+  const kept: string[][] = [];
+  const load = await loadDuring(async () => {
+    await sleep(500);
+    await replaced('gateway');
+    await sleep(300);
+    kept.push(await instances());
+    await replaced('worker');
+    await eventually(async () => expect((await instances()).length).toBeGreaterThan(0), 10_000);
+    kept.push(await instances());
+    const deploying = platform.deployFiles(version('second'));
+    await replaced('controller');
+    await replaced('builder');
+    await deploying;
+    await replaced('gateway');
+    await sleep(500);
+  });
+  expect(load.failed).toEqual([]);
+  for (const id of ['kept0', 'kept13', 'single', 'slow', 'new', 'newSingle', 'rare']) {
+    expect([id, load.ok[id] ?? 0]).toEqual([id, expect.any(Number)]);
+    expect(load.ok[id]).toBeGreaterThan(1);
+  }
+  // The new worker has the old one's instances. One above scale.min may be scaled down; nothing else may have ended one.
+  const [before = [], after = []] = kept;
+  const ended = before.filter((one) => !after.includes(one));
+  expect(before.length).toBeGreaterThan(ended.length);
+  for (const one of ended) expect(await endOf(one.split(' ')[0] ?? '')).toBe('scaled-down');
+
+  expect(await (await platform.call('/function/versions')).text()).toBe('second');
+  expect(load.jobs.length).toBeGreaterThan(50);
+  for (const { id, n } of load.jobs) {
+    const { state, attempts, result } = await platform.settled(id);
+    expect([id, state, attempts, JSON.parse(result?.body ?? 'null')]).toEqual([
+      id,
+      'completed',
+      1,
+      { n, square: n * n },
+    ]);
+  }
+  // Those that were replaced have nothing left to do.
+  for (const role of ['gateway', 'worker', 'controller', 'builder'] as const) {
+    await eventually(async () => expect(await platform.pids(role)).toHaveLength(1), 20_000);
+  }
+}, 240_000);
