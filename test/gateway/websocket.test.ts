@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
+import type { FunctionSpecInput } from '../../core/spec.ts';
 import { eventually } from '../support/eventually.ts';
 import { type Platform, startPlatform } from './support/platform.ts';
 import { wire } from './support/wire.ts';
@@ -12,8 +13,8 @@ const UPGRADE =
   'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n';
 
 /** A function that upgrades and then sends back whatever it gets. */
-async function echoing(platform: Platform, timeout = '30s') {
-  const revision = await platform.deploy({ name: 'ws', timeout, scale: { max: 1 } });
+async function echoing(platform: Platform, timeout = '30s', policies: Partial<FunctionSpecInput> = {}) {
+  const revision = await platform.deploy({ name: 'ws', timeout, scale: { max: 1 }, ...policies });
   const upgraded: Socket[] = [];
   const server = createServer();
   server.on('upgrade', (request, socket: Socket, rest: Buffer) => {
@@ -48,6 +49,19 @@ describe('a WebSocket', () => {
     upgraded[0]?.end('bye');
     expect(await client.end()).toMatch(/bye$/);
     await eventually(() => expect(platform.gateway.facts()['inFlight']).toBe(0));
+  });
+
+  it('passes a function that limits its callers, once it is let in', async () => {
+    await using platform = await startPlatform();
+    await echoing(platform, '30s', { rate: '1/d', bodyLimit: '1Ki' });
+    await using client = await wire(platform.port);
+    client.send(`${UPGRADE}early`);
+    await client.until(/early$/);
+    client.send('x'.repeat(2000)); // The limit is one of bodies; what follows an upgrade is none.
+    await client.until(/x{2000}$/);
+    await using late = await wire(platform.port);
+    late.send(UPGRADE);
+    expect(await late.until(/rate\.exceeded/)).toMatch(/^HTTP\/1\.1 429 /);
   });
 
   it('outlives the timeout as long as something is said', async () => {

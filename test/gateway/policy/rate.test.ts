@@ -73,6 +73,19 @@ describe('turns', () => {
     expect([await take(), await take(), await take(), await take()]).toEqual([2, 1, 0, 'wait 100']);
   });
 
+  it('are counted by the gateway itself while Redis is slow', async () => {
+    await using slow = await startRedis();
+    const [connection, other] = [connectRedis(slow.config, 'failFast'), connectRedis(slow.config, 'failFast')];
+    await Promise.all([waitForRedis(connection, 10_000), waitForRedis(other, 10_000)]);
+    const turns = new Turns(connection, new VirtualClock());
+    const rate = { interval: HOUR, burst: 1 };
+    expect((await turns.take('a', rate)).granted).toBe(true);
+    await other.call('CLIENT', 'PAUSE', '30000');
+    expect((await turns.take('b', rate)).granted).toBe(true);
+    expect((await turns.take('b', rate)).granted).toBe(false);
+    for (const one of [connection, other]) one.disconnect();
+  });
+
   it('go on when Redis dies, and are exact again when it is back', async () => {
     await using own = await startRedis();
     const connection = connectRedis(own.config, 'failFast');
