@@ -34,8 +34,9 @@ afterAll(() => platform[Symbol.asyncDispose](), 60_000);
 test('all twenty are adopted, no call is lost, none starts again, and log lines go on', async () => {
   const before = await eventually(async () => {
     const instances = await platform.instances(NAME);
-    expect(instances).toHaveLength(INSTANCES);
-    return instances;
+    if (instances.length === INSTANCES) return instances;
+    const detail = JSON.stringify(await platform.api.get(`/v1/functions/${NAME}`));
+    throw new Error(`${instances.length} instances: ${detail}\n${platform.output()}`);
   }, 60_000);
   const over = new AbortController();
   const lives = new Map<string, string>();
