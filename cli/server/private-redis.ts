@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { chown, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { delimiter, join } from 'node:path';
 import type { Redis } from 'ioredis';
 import { sleep } from '../../core/clock.ts';
@@ -13,6 +14,7 @@ import { connectRedis, waitForRedis } from '../../core/redis.ts';
 import type { Millis } from '../../core/units.ts';
 import { KeptProcess, type ProcessEvents } from './kept-process.ts';
 
+const STALE_ANSWERS_WITHIN: Millis = 30_000;
 const PROGRAMS = ['valkey-server', 'redis-server'];
 
 export function privateRedis(config: Config, env: Record<string, string>, events: ProcessEvents): KeptProcess {
@@ -68,13 +70,16 @@ function findServer(path: string): string {
 
 /** After a crash of the supervisor its Redis lives on with our data directory: end it, or two would write to one file. */
 export async function endStaleRedis(config: Config): Promise<boolean> {
-  const redis = connectRedis(config, 'failFast');
-  try {
-    await waitForRedis(redis, 100);
-  } catch {
-    redis.disconnect();
+  if (!(await listens(config.paths.redisSocket))) {
     await rm(config.paths.redisSocket, { force: true });
     return false;
+  }
+  const redis = connectRedis(config, 'failFast');
+  try {
+    await waitForRedis(redis, STALE_ANSWERS_WITHIN); // It may still read its file, on a busy machine.
+  } catch (error) {
+    redis.disconnect();
+    throw error; // Not to be started beside it.
   }
   const pid = Number(/^process_id:(\d+)/m.exec(await redis.info('server'))?.[1]);
   await shutDown(redis);
@@ -84,6 +89,17 @@ export async function endStaleRedis(config: Config): Promise<boolean> {
     await sleep(20);
   }
   return true;
+}
+
+function listens(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    const end = (listening: boolean) => (): void => {
+      socket.destroy();
+      resolve(listening);
+    };
+    socket.once('connect', end(true)).once('error', end(false));
+  });
 }
 
 async function shutDown(redis: Redis): Promise<void> {

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { on, once } from 'node:events';
 import { expect, test } from 'vitest';
 import { KeptProcess } from '../../cli/server/kept-process.ts';
 import { eventually } from '../support/eventually.ts';
@@ -113,4 +113,89 @@ test('a process that dies before it is ready again is still kept', async () => {
     'the child exited with code 2',
     'the child exited with code 3',
   ]);
+});
+
+/** A process whose sources follow one another, as when the code on disk changes. */
+function replaceable(sources: readonly string[]): KeptProcess {
+  let launched = 0;
+  return new KeptProcess({
+    name: 'child',
+    launch: () =>
+      spawn(process.execPath, ['-e', sources[launched++] ?? ''], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }),
+    async ready(child, signal, takeOver) {
+      for await (const [message] of on(child, 'message', { signal })) {
+        if (message === 'ready') return;
+        await takeOver();
+        child.send('go');
+      }
+    },
+    async release(child, signal) {
+      child.kill('SIGUSR2');
+      await once(child, 'message', { signal });
+    },
+    onLine: () => {},
+    onRestart: () => {},
+    onReady: () => {},
+  });
+}
+
+const isRunning = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+/** Lets go at once, and then has something to finish. */
+const FINISHES = `process.on('SIGUSR2', () => { process.send('released'); setTimeout(() => process.exit(), 300); }); ${RUNS}`;
+
+test('a process is replaced by one that is ready, and finishes what it has', async () => {
+  const kept = replaceable([FINISHES, RUNS]);
+  await kept.start();
+  const { pid: old = 0 } = kept;
+  const { oldPid, pid } = await kept.replace();
+  expect([oldPid, pid]).toEqual([old, kept.pid]);
+  expect([isRunning(old), isRunning(pid ?? 0)]).toEqual([true, true]);
+  await eventually(() => expect(isRunning(old)).toBe(false));
+  expect(kept.pid).toBe(pid); // Its end is nobody's loss.
+  await kept.end(5000);
+});
+
+test('what only one may have goes to the new one when the old one has let go of it', async () => {
+  const waits = "process.once('message', () => { process.send('ready'); }); process.send('standby');";
+  const kept = replaceable([
+    `process.on('SIGUSR2', () => setTimeout(() => { process.send('released'); process.exit(); }, 200)); ${RUNS}`,
+    waits,
+  ]);
+  await kept.start();
+  const { pid: old = 0 } = kept;
+  await kept.replace();
+  await eventually(() => expect(isRunning(old)).toBe(false));
+  await kept.end(5000);
+});
+
+test('one that does not become ready changes nothing, and its last words are told', async () => {
+  const kept = replaceable([FINISHES, "console.error('SyntaxError: bad code'); process.exit(1);"]);
+  await kept.start();
+  const { pid: old } = kept;
+  const error = await rejectionOf(kept.replace());
+  expect([error.message, error.options.logs]).toEqual(['the child exited with code 1', ['SyntaxError: bad code']]);
+  expect([kept.pid, isRunning(old ?? 0)]).toEqual([old, true]);
+  await kept.end(5000);
+});
+
+test('one that fails after it was given everything is started again', async () => {
+  const kept = replaceable([
+    FINISHES,
+    "process.once('message', () => process.exit(3)); process.send('standby');",
+    RUNS,
+  ]);
+  await kept.start();
+  const { pid: old } = kept;
+  expect((await rejectionOf(kept.replace())).message).toBe('the child exited with code 3');
+  await eventually(() => {
+    expect(kept.pid).not.toBe(old);
+    expect(isRunning(kept.pid ?? 0)).toBe(true);
+  });
+  await kept.end(5000);
 });

@@ -4,9 +4,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Agent, request } from 'node:http';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { sleep } from '../../core/clock.ts';
+import { passSockets, SOCKET_NAMES } from '../../core/inherited.ts';
+import { closeFd, listenTcp, listenUnix } from '../../core/sockets.ts';
 import { eventually } from '../support/eventually.ts';
 import { startPlatform, type TestPlatform } from '../support/platform.ts';
 
@@ -195,3 +199,58 @@ test('every process is replaced and a revision deployed under load: no request f
     await eventually(async () => expect(await platform.pids(role)).toHaveLength(1), 20_000);
   }
 }, 240_000);
+
+test('a new process that does not become ready: the old one stays, and the command says why', async () => {
+  const { context } = platform.config.paths;
+  const before = await platform.pids('controller');
+  const text = await readFile(context, 'utf8');
+  await writeFile(context, '{'); // What a controller needs at its start, and one that runs does not.
+  const { code, stderr } = await restart('all').finally(() => writeFile(context, text));
+  expect(code).toBe(1);
+  expect(stderr).toContain('the controller was not replaced');
+  expect(stderr).toContain(`${context} is damaged`);
+  expect(stderr).toContain('platform/controller.log');
+  expect(await platform.pids('controller')).toEqual(before);
+  expect(await platform.api.get('/v1/status')).toMatchObject({ healthy: true });
+  expect((await restart('controler')).stderr).toContain('Did you mean controller?');
+});
+
+test('a gateway on its own that gets SIGTERM finishes what is in flight and refuses new connections', async () => {
+  await platform.deployFiles({
+    'fn.yaml': 'name: slow',
+    'index.js': "export default () => new Promise((r) => setTimeout(() => r(new Response('done')), 1500))",
+  });
+  const { fd, port } = await listenTcp('127.0.0.1', 0);
+  const internal = listenUnix(join(platform.config.home, 'alone.sock'));
+  const { env, stdio } = passSockets([
+    [SOCKET_NAMES.gateway, fd],
+    [SOCKET_NAMES.gatewayInternal, internal],
+  ]);
+  const gateway = spawn(process.execPath, [MAIN, 'gateway'], {
+    env: { PATH: process.env['PATH'], FN_HOME: platform.config.home, FN_NODE: 'test', ...env },
+    stdio: ['ignore', 'ignore', 'ignore', ...stdio],
+  });
+  closeFd(fd);
+  closeFd(internal);
+  const exited = once(gateway, 'exit');
+  const url = `http://127.0.0.1:${port}/function/slow`;
+  const inFlight = fetch(url); // It waits in the kernel until the gateway is there.
+  await eventually(async () => expect(await inFlightOf(port)).toBe(1), 20_000);
+  gateway.kill('SIGTERM');
+  await eventually(async () => {
+    const refused = await fetch(url).then(
+      () => undefined,
+      (error: unknown) => (error as Error).cause as NodeJS.ErrnoException,
+    );
+    expect(refused?.code).toBe('ECONNREFUSED');
+  });
+  const reply = await inFlight;
+  expect([reply.status, reply.headers.get('connection'), await reply.text()]).toEqual([200, 'close', 'done']);
+  expect(await exited).toEqual([0, null]);
+}, 60_000);
+
+/** What the heartbeat of the gateway on that port says. */
+async function inFlightOf(port: number): Promise<unknown> {
+  const { processes } = await platform.api.get<{ processes: { facts?: Record<string, unknown> }[] }>('/v1/status');
+  return processes.find(({ facts }) => facts?.['port'] === port)?.facts?.['inFlight'];
+}
