@@ -47,6 +47,7 @@ export class Supervisor {
   readonly #processes = new Map<string, KeptProcess>();
   readonly #logs = new Map<string, PlatformLog>();
   readonly #sockets = new Sockets();
+  #opening: Promise<void> | undefined;
   #control: AsyncDisposable | undefined;
   #lock: AsyncDisposable | undefined;
   #ended: Promise<void> | undefined;
@@ -110,7 +111,9 @@ export class Supervisor {
     const given = this.#given;
     await prepareHome(given);
     this.#lock = await takeLock(given.paths.lock);
-    await this.#sockets.open(given);
+    this.#opening = this.#sockets.open(given);
+    await this.#opening;
+    if (this.#ended) throw new FnError('process.down', 'stopped while starting');
     const config: Config = { ...given, ...this.#sockets.ports };
     const context = await ensureContext(config);
     if (!config.redisUrl) {
@@ -147,6 +150,7 @@ export class Supervisor {
 
   async #end(): Promise<void> {
     await this.#control?.[Symbol.asyncDispose]();
+    await this.#opening?.catch(() => {}); // Whoever starts hears of it.
     this.#sockets[Symbol.dispose](); // Or clients would wait for a gateway that does not come.
     for (const name of END_ORDER) {
       const process = this.#processes.get(name);
