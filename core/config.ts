@@ -44,6 +44,14 @@ export const SETTINGS = {
     max: 65535,
     help: 'Port of the gateway for HTTPS',
   },
+  gatewayThreads: {
+    env: 'FN_GATEWAY_THREADS',
+    kind: 'int',
+    default: 0,
+    min: 0,
+    max: 8,
+    help: 'Threads of the gateway; 0: one for every four cores, 8 at most',
+  },
   domain: {
     env: 'FN_DOMAIN',
     kind: 'text',

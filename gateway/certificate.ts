@@ -27,11 +27,18 @@ export interface KeyPair {
   readonly key: string;
 }
 
+/** What a port with TLS needs of it. */
+export interface CertificateSource {
+  readonly pair: KeyPair;
+  /** Hears of each pair that replaces the one before. */
+  onChange(listener: (pair: KeyPair) => void): void;
+}
+
 const LOOK_EVERY: Millis = 1000;
 /** Larger than any chain; a mistaken path should not be read into memory. */
 const FILE_MAX = 2 ** 20;
 
-export class Certificate implements Disposable {
+export class Certificate implements CertificateSource, Disposable {
   readonly #options: CertificateOptions;
   readonly #listeners = new Set<(pair: KeyPair) => void>();
   readonly #timer: NodeJS.Timeout;
@@ -54,7 +61,6 @@ export class Certificate implements Disposable {
     return this.#pair;
   }
 
-  /** Hears of each pair that replaces the one before. */
   onChange(listener: (pair: KeyPair) => void): void {
     this.#listeners.add(listener);
   }

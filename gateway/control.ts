@@ -19,6 +19,8 @@ export interface WorkerSide {
   /** Resolves when no process of the instance is left. */
   kill(instance: InstanceId, reason: 'timeout' | 'used', invocation: string): Promise<void>;
   autopsy(instance: InstanceId): Promise<Autopsy>;
+  /** For whoever else has the instance: it was found dead. */
+  dead?(instance: InstanceId): void;
 }
 
 export interface WorkerLinkOptions {

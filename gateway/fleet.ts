@@ -139,8 +139,10 @@ export class Fleet {
       seen = { alive: await answers(socket) }; // The worker is away: whether it takes connections decides.
     }
     log.info({ instance: id, alive: seen.alive, reason: seen.reason }, 'instance examined');
-    if (!seen.alive) this.#drop(id);
-    else if (instance.cell.has(SUSPECT)) {
+    if (!seen.alive) {
+      this.#drop(id);
+      this.#worker?.dead?.(id);
+    } else if (instance.cell.has(SUSPECT)) {
       instance.cell.trust();
       instance.group.released();
     }

@@ -24,6 +24,7 @@ import type { Instance } from './slots/instance.ts';
 import type { Peers } from './slots/room.ts';
 import type { Rows } from './slots/rows.ts';
 import { Slots } from './slots/slots.ts';
+import { ThreadFacts } from './slots/thread-facts.ts';
 import { keyOf, stickTo } from './sticky.ts';
 import type { Tally } from './tally.ts';
 
@@ -51,6 +52,7 @@ export class Functions implements InvocationOwner, AsyncDisposable {
   readonly #options: FunctionsOptions;
   /** What the worker gives and takes. */
   readonly fleet: Fleet;
+  readonly facts: ThreadFacts;
   readonly #loads: LoadTable;
   readonly #slots: Slots;
   readonly #snapshot: Snapshot;
@@ -61,7 +63,8 @@ export class Functions implements InvocationOwner, AsyncDisposable {
     this.#options = options;
     this.tracer = options.tracer;
     this.#snapshot = snapshot;
-    this.#loads = new LoadTable(rows, { each: config.waitingLimit, all: config.waitingTotal });
+    this.facts = new ThreadFacts(rows, peers.index);
+    this.#loads = new LoadTable(rows, { each: config.waitingLimit, all: config.waitingTotal }, this.facts);
     this.#slots = new Slots({
       acquire: (name, revision) => this.fleet.acquire(name, revision),
       rows,
@@ -134,10 +137,6 @@ export class Functions implements InvocationOwner, AsyncDisposable {
   /** What is busy, by function. */
   busy(): Map<FunctionName, Busy> {
     return this.#loads.busy();
-  }
-
-  totals(): { inFlight: number; waiting: number; instances: number } {
-    return { ...this.#loads.totals(), instances: this.#slots.size };
   }
 
   /** Another thread has freed a slot, or knows that there may be one. */

@@ -1,21 +1,23 @@
 /** The gateway: HTTP in, instance out. One data plane in this thread, or (FN_GATEWAY_THREADS) one in each of several with this
  *  one as their coordinator; either way one connection to the worker, one report of load, one page of metrics. */
 
+import { availableParallelism } from 'node:os';
 import type { Redis } from 'ioredis';
 import type { Clock } from '../core/clock.ts';
 import type { Config } from '../core/config.ts';
-import type { LoadReport } from '../core/records.ts';
+import type { RevisionId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
-import { LOAD_HASH } from '../core/queues.ts';
 import type { Store } from '../core/store/store.ts';
 import type { Millis } from '../core/units.ts';
 import type { Certificate } from './certificate.ts';
 import type { ClientPatience } from './connection.ts';
 import { WorkerLink } from './control.ts';
-import { Plane } from './plane.ts';
+import { DRAIN_IDLE, DRAIN_WITHIN, Plane, TUNNELS_WITHIN } from './plane.ts';
+import { reportLoad } from './report.ts';
 import { ALONE } from './slots/room.ts';
 import { Rows, sharedRows } from './slots/rows.ts';
+import { inThreads } from './threads/coordinator.ts';
 
 export interface GatewayOptions {
   readonly config: Config;
@@ -42,6 +44,8 @@ export interface Gateway extends AsyncDisposable {
   /** The same for a socket whose clients are trusted: the platform's own processes. */
   listenTrusted(fd: number): Promise<void>;
   facts(): Readonly<Record<string, unknown>>;
+  /** Where a function's requests go. */
+  revisionsOf(name: string): Promise<readonly RevisionId[]>;
   /** Prometheus text. */
   metricsText(): Promise<string>;
   /** Refuses new connections, finishes what is in flight within the time, closes everything. */
@@ -51,21 +55,21 @@ export interface Gateway extends AsyncDisposable {
   handOver(within: Millis, hurry: AbortSignal): Promise<void>;
 }
 
-const REPORT_EVERY: Millis = 1000;
-const DRAIN_WITHIN: Millis = 30_000;
-/** At the end, a connection idle for this long is closed; one that was just used may be used again now. */
-const DRAIN_IDLE: Millis = 500;
-/** How long other protocols go on in a gateway that was replaced. */
-const TUNNELS_WITHIN: Millis = 30_000;
-
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const id = `gateway-${options.config.node}-${process.pid}`;
-  return inThisThread(options, id);
+  const count = options.config.gatewayThreads || threadsFor(availableParallelism());
+  return count === 1 ? inThisThread(options, id) : inThreads(options, id, count);
+}
+
+/** The functions need the cores too, and 20,000 requests a second keep one thread busy. */
+function threadsFor(cores: number): number {
+  return Math.min(8, Math.max(1, Math.floor(cores / 4)));
 }
 
 async function inThisThread(options: GatewayOptions, id: string): Promise<Gateway> {
   const { config, log, redis } = options;
   const metricsText = (): Promise<string> => plane.metrics().text();
+  const revisionsOf = async (name: string): Promise<RevisionId[]> => plane.functions.revisionsOf(name);
   const plane = await Plane.open({
     ...options,
     redis,
@@ -74,7 +78,7 @@ async function inThisThread(options: GatewayOptions, id: string): Promise<Gatewa
     rows: new Rows(sharedRows(1)),
     peers: ALONE,
     metricsText,
-    revisionsOf: async (name) => plane.functions.revisionsOf(name),
+    revisionsOf,
   });
   const { fleet } = plane.functions;
   const link = new WorkerLink({
@@ -103,6 +107,7 @@ async function inThisThread(options: GatewayOptions, id: string): Promise<Gatewa
     listenTrusted: (fd) => plane.listener.listenTrusted(fd),
     facts: () => ({ ...plane.facts(), worker: link.connected }),
     metricsText,
+    revisionsOf,
     async end(within = DRAIN_WITHIN) {
       await stop(within);
       await close();
@@ -117,21 +122,6 @@ async function inThisThread(options: GatewayOptions, id: string): Promise<Gatewa
     async [Symbol.asyncDispose]() {
       await stop(0);
       await close();
-    },
-  };
-}
-
-/** Tells the controller of the load, about once a second; withdraws the report when disposed. */
-function reportLoad(redis: Redis | undefined, id: string, report: () => Promise<LoadReport>): AsyncDisposable {
-  const tell = async (): Promise<void> => {
-    const text = JSON.stringify(await report());
-    await redis?.hset(LOAD_HASH, id, text);
-  };
-  const timer = setInterval(() => void tell().catch(() => {}), REPORT_EVERY).unref(); // Redis is away: the next one.
-  return {
-    async [Symbol.asyncDispose]() {
-      clearInterval(timer);
-      await redis?.hdel(LOAD_HASH, id).catch(() => 0); // Redis is away: the report grows old by itself.
     },
   };
 }

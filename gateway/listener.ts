@@ -8,7 +8,7 @@ import type { AddressSet } from '../core/addresses.ts';
 import { sleep } from '../core/clock.ts';
 import type { FnError } from '../core/errors.ts';
 import type { Millis } from '../core/units.ts';
-import type { Certificate } from './certificate.ts';
+import type { CertificateSource } from './certificate.ts';
 import {
   ClientConnection,
   type ClientPatience,
@@ -32,6 +32,11 @@ export interface ListenerOptions {
   readonly dropped: (why: 'idle' | 'full', count: number) => void;
   /** Client connections at once, and requests on those of HTTP/2; as many as the process may have by default. */
   readonly connectionsMax?: number | undefined;
+}
+
+/** As many as the process may have. */
+export function connectionsMax(): number {
+  return Math.min(CONNECTIONS_MAX, descriptorsMax() - DESCRIPTORS_KEPT);
 }
 
 /** How connections come to their end. */
@@ -86,7 +91,7 @@ export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
 
   constructor(options: ListenerOptions) {
     this.#options = options;
-    this.#connectionsMax = options.connectionsMax ?? Math.min(CONNECTIONS_MAX, descriptorsMax() - DESCRIPTORS_KEPT);
+    this.#connectionsMax = options.connectionsMax ?? connectionsMax();
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(SWEEP_EVERY, options.patience.head)).unref();
   }
 
@@ -98,7 +103,7 @@ export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
   }
 
   /** The same for clients that speak TLS. */
-  listenTls(fd: number, certificate: Certificate): Promise<void> {
+  listenTls(fd: number, certificate: CertificateSource): Promise<void> {
     const tls = this.#tlsServer(certificate);
     return this.#listen(fd, (socket) => {
       if (this.#admit(socket)) this.#greet(socket, tls);
@@ -209,7 +214,7 @@ export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
   }
 
   /** Speaks TLS on sockets it is handed, but does not listen: how a socket comes to be is not its business. */
-  #tlsServer(certificate: Certificate): TlsServer {
+  #tlsServer(certificate: CertificateSource): TlsServer {
     const common = { minVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_RENEGOTIATION } as const;
     const server = createTlsServer({
       ...common,

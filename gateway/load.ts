@@ -9,12 +9,14 @@ import type { LoadReport, RevisionRecord } from '../core/records.ts';
 import type { Millis } from '../core/units.ts';
 import { Hall, type WaitingLimits } from './slots/hall.ts';
 import type { Rows } from './slots/rows.ts';
+import type { ThreadFacts } from './slots/thread-facts.ts';
 
 type Reported = LoadReport['revisions'][string];
 
 export class RevisionLoad implements Disposable {
   readonly #rows: Rows;
   readonly #hall: Hall;
+  readonly #facts: ThreadFacts;
   /** Where it is counted how many wait for the function. */
   readonly #waitingAt: number;
   /** Where it is counted how many wait for the revision or are in flight. */
@@ -32,9 +34,10 @@ export class RevisionLoad implements Disposable {
   #areaAt: Millis;
   #reportedAt: Millis;
 
-  constructor({ id, function: name }: RevisionRecord, rows: Rows, hall: Hall, now: Millis) {
+  constructor({ id, function: name }: RevisionRecord, rows: Rows, hall: Hall, facts: ThreadFacts, now: Millis) {
     this.#rows = rows;
     this.#hall = hall;
+    this.#facts = facts;
     this.#waitingAt = rows.open(`waiting for ${name}`).at;
     this.#busyAt = rows.open(`busy in ${id}`).at;
     this.lastActive = now;
@@ -50,11 +53,13 @@ export class RevisionLoad implements Disposable {
   began(now: Millis): void {
     this.#change(now, 1);
     this.inFlight++;
+    this.#facts.inFlight(1);
   }
 
   ended(now: Millis): void {
     this.#change(now, -1);
     this.inFlight--;
+    this.#facts.inFlight(-1);
     this.lastActive = now;
   }
 
@@ -63,6 +68,7 @@ export class RevisionLoad implements Disposable {
     if (!this.#hall.enter(this.#waitingAt)) return false;
     this.#change(now, 1);
     this.waiting++;
+    this.#facts.waiting(1);
     return true;
   }
 
@@ -71,6 +77,13 @@ export class RevisionLoad implements Disposable {
     this.#hall.leave(this.#waitingAt);
     this.#change(now, -1);
     this.waiting--;
+    this.#facts.waiting(-1);
+  }
+
+  /** An instance more, or one less. */
+  instance(by: 1 | -1): void {
+    this.instances += by;
+    this.#facts.instances(by);
   }
 
   /** What happened since the last report; undefined when there is nothing to say. */
@@ -109,27 +122,22 @@ export class RevisionLoad implements Disposable {
 export class LoadTable {
   readonly #rows: Rows;
   readonly #hall: Hall;
+  readonly #facts: ThreadFacts;
   readonly #revisions = new Map<RevisionId, RevisionLoad>();
 
-  constructor(rows: Rows, limits: WaitingLimits) {
+  constructor(rows: Rows, limits: WaitingLimits, facts: ThreadFacts) {
     this.#rows = rows;
+    this.#facts = facts;
     this.#hall = new Hall(rows, limits);
   }
 
   of(revision: RevisionRecord, now: Millis): RevisionLoad {
     let load = this.#revisions.get(revision.id);
-    if (!load) this.#revisions.set(revision.id, (load = new RevisionLoad(revision, this.#rows, this.#hall, now)));
-    return load;
-  }
-
-  totals(): { inFlight: number; waiting: number } {
-    let inFlight = 0;
-    let waiting = 0;
-    for (const load of this.#revisions.values()) {
-      inFlight += load.inFlight;
-      waiting += load.waiting;
+    if (!load) {
+      load = new RevisionLoad(revision, this.#rows, this.#hall, this.#facts, now);
+      this.#revisions.set(revision.id, load);
     }
-    return { inFlight, waiting };
+    return load;
   }
 
   /** By function, those that have any. */
@@ -162,4 +170,26 @@ export class LoadTable {
       this.#revisions.delete(id);
     }
   }
+}
+
+/** The report of a gateway from those of its threads. */
+export function mergeReports([first, ...others]: readonly LoadReport[]): LoadReport {
+  const revisions: Record<string, Reported> = { ...first?.revisions };
+  for (const [id, load] of others.flatMap((report) => Object.entries(report.revisions))) {
+    const sum = revisions[id];
+    if (!sum) revisions[id] = load;
+    else {
+      const inFlight = sum.inFlight + load.inFlight;
+      const waiting = sum.waiting + load.waiting;
+      revisions[id] = {
+        inFlight,
+        waiting,
+        average: (sum.average ?? 0) + (load.average ?? 0),
+        peak: Math.max(sum.peak, load.peak, inFlight + waiting), // Each has seen the count of all.
+        arrivals: sum.arrivals + load.arrivals,
+        idleMs: Math.min(sum.idleMs, load.idleMs),
+      };
+    }
+  }
+  return { gateway: first?.gateway ?? '', at: first?.at ?? 0, revisions };
 }

@@ -24,10 +24,11 @@ import { CLIENT_PATIENCE, type ClientPatience } from './connection.ts';
 import { Dispatcher } from './dispatch.ts';
 import { Functions } from './functions.ts';
 import { Ledger } from './ledger.ts';
-import { Listener } from './listener.ts';
+import { connectionsMax, Listener } from './listener.ts';
 import { Gate } from './policy/gate.ts';
 import type { Peers } from './slots/room.ts';
 import type { Rows } from './slots/rows.ts';
+import type { Facts } from './slots/thread-facts.ts';
 
 export interface PlaneOptions {
   readonly config: Config;
@@ -53,13 +54,12 @@ export interface PlaneOptions {
 
 const FLUSH_EVERY: Millis = 1000;
 const REST_EVERY: Millis = 250;
-
-export interface PlaneFacts {
-  readonly connections: number;
-  readonly inFlight: number;
-  readonly waiting: number;
-  readonly instances: number;
-}
+/** For what is in flight when a gateway ends. */
+export const DRAIN_WITHIN: Millis = 30_000;
+/** At the end, a connection idle for this long is closed; one that was just used may be used again now. */
+export const DRAIN_IDLE: Millis = 500;
+/** How long other protocols go on in a gateway that was replaced. */
+export const TUNNELS_WITHIN: Millis = 30_000;
 
 interface Parts {
   readonly functions: Functions;
@@ -105,10 +105,11 @@ export class Plane implements AsyncDisposable {
       open: (connection, head, requestId) => dispatcher.open(connection, head, requestId),
       refused: (error) => functions.failed(error),
       dropped: (why, count) => metrics.counter('fn_connections_dropped_total').inc({ why }, count),
-      connectionsMax: options.connectionsMax,
+      // Threads share the descriptors of the process.
+      connectionsMax: Math.floor((options.connectionsMax ?? connectionsMax()) / options.peers.count),
     });
     this.#timers = [
-      setInterval(() => functions.rest(), REST_EVERY).unref(),
+      setInterval(() => options.peers.index === 0 && functions.rest(), REST_EVERY).unref(), // One does it for all.
       setInterval(() => void this.#flush(), FLUSH_EVERY).unref(),
     ];
   }
@@ -139,8 +140,8 @@ export class Plane implements AsyncDisposable {
     return new Plane(options, { functions, gate, ledger, records, queues });
   }
 
-  facts(): PlaneFacts {
-    return { connections: this.listener.size, ...this.functions.totals() };
+  facts(): Facts {
+    return { ...this.functions.facts.read(), connections: this.listener.size };
   }
 
   /** The metrics, up to date. */

@@ -1,6 +1,8 @@
 /** Who waits for an instance of one revision, counted over all threads of the gateway, and how many instances are being
  *  started for them. Each thread keeps its own queue; here is what the others must know of it. */
 
+import type { FnError } from '../../core/errors.ts';
+import type { RevisionId } from '../../core/ids.ts';
 import type { Millis } from '../../core/units.ts';
 import { ticks } from './cell.ts';
 import type { Rows } from './rows.ts';
@@ -11,9 +13,9 @@ export interface Peers {
   readonly index: number;
   readonly count: number;
   /** A slot may be free for those who wait in that thread. */
-  wake(thread: number, revision: string): void;
+  wake(thread: number, revision: RevisionId): void;
   /** A start failed that they may have relied on. */
-  startFailed(thread: number, revision: string, failure: Error): void;
+  startFailed(thread: number, revision: RevisionId, failure: FnError): void;
 }
 
 /** A gateway of one thread. */

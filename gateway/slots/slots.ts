@@ -43,7 +43,7 @@ export class Slots {
   add(info: RoutableInstance, group: Group): void {
     if (this.#instances.has(info.id)) return;
     this.#instances.set(info.id, group.add(info));
-    group.load.instances++;
+    group.load.instance(1);
     group.released();
   }
 
@@ -53,7 +53,7 @@ export class Slots {
     if (!instance) return;
     this.#instances.delete(id);
     instance.group.remove(instance);
-    instance.group.load.instances--;
+    instance.group.load.instance(-1);
     instance.drop();
     instance.group.released();
   }

@@ -26,7 +26,7 @@ describe('a timeout', () => {
       reason: 'timeout',
       invocation: 'r1',
     });
-    expect(platform.gateway.facts()['instances']).toBe(0);
+    await eventually(() => expect(platform.gateway.facts()['instances']).toBe(0));
   });
 
   it('is asked for again when the worker could not end the instance', async () => {
@@ -78,7 +78,7 @@ describe('a timeout', () => {
     expect(await client.end()).toMatch(/^HTTP\/1\.1 408 [^]*request\.timeout/);
     await eventually(() => expect(aborted).toBe(true));
     expect(platform.calls.map(({ call }) => call)).not.toContain('kill');
-    expect(platform.gateway.facts()['instances']).toBe(1);
+    await eventually(() => expect(platform.gateway.facts()['instances']).toBe(1));
   });
 });
 
@@ -95,7 +95,7 @@ describe('an instance that breaks off', () => {
     const reply = await fetch(`${platform.url}/function/dies`);
     expect(reply.status).toBe(502);
     expect(reply.headers.get('x-fn-error')).toBe(code);
-    expect(platform.gateway.facts()['instances']).toBe(0);
+    await eventually(() => expect(platform.gateway.facts()['instances']).toBe(0));
   });
 
   it('is told in the worker’s words when it has some', async () => {
@@ -165,7 +165,7 @@ describe('an instance that breaks off', () => {
     });
     await platform.stopWorker();
     expect((await fetch(`${platform.url}/function/gone`)).status).toBe(502);
-    expect(platform.gateway.facts()['instances']).toBe(0);
+    await eventually(() => expect(platform.gateway.facts()['instances']).toBe(0));
   });
 });
 
@@ -181,7 +181,7 @@ describe('a request that provably reached nobody', () => {
     platform.worker.autopsy = () => ({ alive: false, reason: 'signal' });
     const reply = await fetch(`${platform.url}/function/twice`, { method: 'POST', body: 'again' });
     expect(await reply.text()).toBe('again');
-    expect(platform.gateway.facts()['instances']).toBe(1);
+    await eventually(() => expect(platform.gateway.facts()['instances']).toBe(1));
   });
 
   it('goes to a new connection when the kept one was closed', async () => {
@@ -246,8 +246,8 @@ describe('unroute', () => {
     expect(await peer.call('unroute', order, 1000)).toEqual({ idle: false });
     finish();
     expect((await asked).status).toBe(200);
-    expect(await peer.call('unroute', order, 1000)).toEqual({ idle: true });
-    expect(platform.gateway.facts()['instances']).toBe(0);
+    await eventually(async () => expect(await peer.call('unroute', order, 1000)).toEqual({ idle: true }));
+    await eventually(() => expect(platform.gateway.facts()['instances']).toBe(0));
   });
 
   it('drain lets what is in flight finish and sends nothing more', async () => {

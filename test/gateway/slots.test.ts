@@ -93,7 +93,7 @@ describe('a request that finds no slot', () => {
   it('starts as many as are needed, and never more than scale.max', async () => {
     await using platform = await startPlatform();
     await platform.deploy({ name: 'burst', scale: { max: 4 } });
-    const started = await growing(platform, 'burst');
+    const started = await growing(platform, 'burst', 50);
     const ask = (n: number) => Promise.all(Array.from({ length: n }, () => fetch(`${platform.url}/function/burst`)));
     await ask(2);
     expect(started).toHaveLength(2);
@@ -107,6 +107,7 @@ describe('a request that finds no slot', () => {
     let acquires = 0;
     platform.worker.acquire = async ({ revision }) => {
       acquires++;
+      await eventually(() => expect(platform.gateway.facts()['waiting']).toBe(15));
       const { server } = await counting(platform, 'wide', 20);
       return platform.routable(server, revision, 10);
     };
@@ -196,7 +197,8 @@ describe('a request that finds no slot', () => {
     await eventually(() => expect(platform.gateway.facts()['waiting']).toBe(0));
   });
 
-  it('is served in the order of arrival', async () => {
+  // Of several threads each keeps its own order.
+  it.skipIf(process.env['FN_TEST_GATEWAY_THREADS'])('is served in the order of arrival', async () => {
     await using platform = await startPlatform();
     const revision = await platform.deploy({ name: 'fifo', scale: { max: 1 } });
     const order: string[] = [];
@@ -278,6 +280,6 @@ describe('without a worker', () => {
       await fetch(`${platform.url}/function/adopted`);
       expect(kept.seen.total).toBeGreaterThan(0);
     });
-    expect(platform.gateway.facts()['instances']).toBe(1);
+    await eventually(() => expect(platform.gateway.facts()['instances']).toBe(1));
   });
 });

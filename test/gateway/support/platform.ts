@@ -7,6 +7,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
+import { expect } from 'vitest';
 import { type Config, loadConfig } from '../../../core/config.ts';
 import type { GatewayCalls, RoutableInstance, WorkerCalls } from '../../../core/control.ts';
 import type { Digest, FunctionName, InstanceId, NodeId, RevisionId } from '../../../core/ids.ts';
@@ -15,10 +16,14 @@ import { Metrics } from '../../../core/metrics.ts';
 import { type Handlers, RpcPeer } from '../../../core/rpc.ts';
 import { listenTcp } from '../../../core/sockets.ts';
 import { type FunctionSpecInput, specSchema } from '../../../core/spec.ts';
+import { connectRedis } from '../../../core/redis.ts';
 import { MemoryStore } from '../../../core/store/memory.ts';
+import { RedisStore } from '../../../core/store/redis.ts';
+import type { Store } from '../../../core/store/store.ts';
 import type { ClientPatience } from '../../../gateway/connection.ts';
 import { createGateway, type Gateway } from '../../../gateway/gateway.ts';
 import { eventually } from '../../support/eventually.ts';
+import { startRedis } from '../../support/redis.ts';
 
 type Peer = RpcPeer<GatewayCalls, WorkerCalls>;
 
@@ -32,7 +37,7 @@ export interface InstanceServer extends AsyncDisposable {
 
 export interface Platform extends AsyncDisposable {
   readonly config: Config;
-  readonly store: MemoryStore;
+  readonly store: Store;
   readonly gateway: Gateway;
   readonly metrics: Metrics;
   readonly port: number;
@@ -71,8 +76,18 @@ export async function startPlatform(
   { redis, patience, connectionsMax, masterKey }: PlatformOptions = {},
 ): Promise<Platform> {
   const home = await mkdtemp(join(tmpdir(), 'fng-'));
-  const config = loadConfig({ FN_HOME: home, FN_LOG_LEVEL: 'silent', ...env });
-  const store = new MemoryStore();
+  const threads = env['FN_GATEWAY_THREADS'] ?? process.env['FN_TEST_GATEWAY_THREADS'] ?? '1';
+  // Threads read the store themselves, so it has to be a real one.
+  const server = threads === '1' ? undefined : await startRedis();
+  const config = loadConfig({
+    FN_HOME: home,
+    FN_LOG_LEVEL: 'silent',
+    FN_GATEWAY_THREADS: threads,
+    ...(server && { REDIS_URL: server.config.redisUrl }),
+    ...env,
+  });
+  const own = server && connectRedis(server.config, 'patient');
+  const store = own ? new RedisStore(own) : new MemoryStore();
   const metrics = new Metrics();
   const workerSocket = join(home, 'w.sock');
   const paths = { ...config.paths, workerSocket };
@@ -178,7 +193,7 @@ export async function startPlatform(
         createdAt: now,
         updatedAt: now,
       });
-      await new Promise((resolve) => setImmediate(resolve)); // The change is announced in a microtask.
+      await eventually(async () => expect(await gateway.revisionsOf(spec.name)).toContain(id));
       return id;
     },
     serve(name, listener) {
@@ -209,6 +224,8 @@ export async function startPlatform(
       for (const server of servers) await server.close();
       await stopWorker();
       await store[Symbol.asyncDispose]();
+      own?.disconnect();
+      await server?.[Symbol.asyncDispose]();
       await rm(home, { recursive: true, force: true });
     },
   };
