@@ -55,7 +55,13 @@ try {
   for (const [name, measure] of Object.entries(PARTS)) {
     if (positionals.length > 0 && !positionals.includes(name)) continue;
     const began = performance.now();
-    await measure(lab);
+    try {
+      await measure(lab);
+    } catch (error) {
+      lab.signal.throwIfAborted();
+      console.error(error); // The other parts are measured all the same.
+      process.exitCode = 1;
+    }
     printNoise();
     console.error(`${name}: ${Math.round((performance.now() - began) / 1000)} s`);
   }

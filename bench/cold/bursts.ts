@@ -28,7 +28,7 @@ export async function measureBursts(lab: Lab): Promise<void> {
   const host: Burst[] = []; // Turns with the bursts without a pool: with one, only absolute times count.
   for (const pool of POOLS) {
     const bursts: Burst[] = [];
-    await using platform = await platformIn(lab.home, poolOf(pool));
+    await using platform = await platformIn(lab.home, { ...poolOf(pool), FN_START_TIMEOUT_MS: '60000' });
     for (let round = 0; round < lab.rounds; round++) {
       await settled(platform, 0, Math.min(pool, count));
       await quiet();

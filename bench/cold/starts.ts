@@ -19,7 +19,7 @@ const THAWS = 50;
 /** Without a pool, each start is a container's. */
 const COLD = 40;
 /** On a busy machine each series ends here, with what it has. */
-const SERIES_WITHIN: Millis = 70_000;
+const SERIES_WITHIN: Millis = 60_000;
 const FREEZE_AFTER: Millis = 150;
 
 interface Series {
