@@ -57,6 +57,12 @@ function request(random: Random): string {
   return text.slice(0, at) + String.fromCharCode(random.below(256)) + text.slice(at + random.below(2));
 }
 
+/** White space to us and to RFC 9110 section 5.6.3; nginx takes the tab for a part of the value, and refuses. */
+const TAB_AROUND_VALUE = /\r\n(?:host|content-length|transfer-encoding|connection):(?: *\t|[^\r]*\t *\r)/i;
+
+/** Spoilt into a request for the gateway's own page. */
+const FOR_US = /^[A-Z]+ \/[? ]/;
+
 const FOLLOW = 'GET /raw/follow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n';
 
 /** What the function saw of a request, as one line. */
@@ -102,9 +108,10 @@ describe.skipIf(skipBecause(lacks('nginx')))('beside nginx', () => {
     await using nginx = await startNginx(platform.config.home, behind.socket);
 
     const random = randomSource(SEED);
-    const tally = { same: 0, refusedByBoth: 0, refusedByUs: 0 };
+    const tally = { same: 0, refusedByBoth: 0, refusedByUs: 0, refusedByNginx: 0 };
     for (let round = 0; round < ROUNDS; round++) {
       const bytes = request(random);
+      if (FOR_US.test(bytes)) continue;
       ours.seen.length = 0;
       theirs.seen.length = 0;
       const [ourReply] = await Promise.all([send(platform.port, bytes + FOLLOW), send(nginx.port, bytes + FOLLOW)]);
@@ -112,6 +119,7 @@ describe.skipIf(skipBecause(lacks('nginx')))('beside nginx', () => {
       const them = JSON.stringify(theirs.seen);
       if (us === them) tally[ours.seen.length === 0 ? 'refusedByBoth' : 'same']++;
       else if (ours.seen.length === 0 && ourReply.startsWith('HTTP/1.1 4')) tally.refusedByUs++;
+      else if (theirs.seen.length === 0 && TAB_AROUND_VALUE.test(bytes)) tally.refusedByNginx++;
       else throw new Error(`seed ${SEED}: ${JSON.stringify(bytes)}\nus:    ${us}\nnginx: ${them}\n${ourReply}`);
     }
     expect(tally.same).toBeGreaterThan(ROUNDS / 3);
