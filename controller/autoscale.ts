@@ -1,5 +1,5 @@
 /** How many instances a function should have. One pure decision over what was measured, with the rule that fired and a
- *  sentence for a person, so that `fn why` can show it and a test can jump five minutes in a line.
+ *  sentence for a person, so that `fn inspect` can show it and a test can jump five minutes in a line.
  *
  *  The names and defaults are Knative's: a stable window and a panic window, a tenth as long, on the average concurrency;
  *  panic when the short window wants twice what is ready; a limited rate of change. One thing differs: a gateway starts an

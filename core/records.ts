@@ -1,5 +1,5 @@
-/** The records in the store: what is wanted (function, revision) and what is (instance, node). They are separate, each has
- *  a resource version, and each kind has one writer: the control API and the controller write functions, revisions, keys and secrets, a
+/** The records in the store: what is wanted (function, revision, key, secret) and what is (instance, node). They are
+ *  separate, each has a resource version, and each kind has one writer: the controller and its API write what is wanted, a
  *  node's worker writes its instances and its node record. */
 
 import type { Problem } from './errors.ts';

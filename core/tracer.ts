@@ -1,7 +1,7 @@
 /** Traces: W3C trace context in, spans out to an OpenTelemetry collector (OTLP over HTTP, JSON) when one is configured.
  *  Recording is a push to a bounded list; a collector that is away or slow costs spans, which are counted, and nothing else.
  *
- *  Our own, since a gateway has two kinds of spans and knows all of one when it ends: see docs/decisions/004-traces.md. */
+ *  Our own, since a gateway has two kinds of spans and knows all of one when it ends: see docs/decisions/005-traces.md. */
 
 import { randomBytes } from 'node:crypto';
 import type { Config } from './config.ts';

@@ -1,5 +1,6 @@
-/** POST /async/<name>[/rest]: the invocation becomes a job, and 202 says that the job is durable. Never a false yes: with
- *  Redis away, or slow, the answer is 503, and a command that was not sent is never sent later (core/redis.ts failFast). */
+/** POST /async/<name>[/rest]: the invocation becomes a job, and 202 says that it is in Redis and its append-only file. Never a
+ *  false yes: with Redis away, or slow, the answer is 503, and a command that was not sent is never sent later (core/redis.ts
+ *  failFast). */
 
 import type { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';

@@ -1,4 +1,4 @@
-/** The worker: runs this node's instances. It alone is root. Order matters at start (what earlier workers left is taken over
+/** The worker: runs this node's instances. It alone must be root. Order matters at start (what earlier workers left is taken over
  *  before anything new starts) and at the end (nobody asks for instances any more before the last one goes). */
 
 import { availableParallelism, totalmem } from 'node:os';

@@ -1,4 +1,4 @@
-/** The control API: what the CLI and the dashboard speak. Hono with schemas, from which /openapi.json is made. It reads the
+/** The control API: what the CLI speaks. Hono with schemas, from which /openapi.json is made. It reads the
  *  controller's view, writes desired state, and leaves the doing to the reconciler. */
 
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';

@@ -14,7 +14,7 @@ import { MIB } from './group-support.ts';
 
 const run = promisify(execFile);
 
-/** crun ≤ 1.8 refuses a hybrid host (design.md, decision 8); runc is fine with both. */
+/** crun ≤ 1.8 refuses a hybrid host (worker/host.ts hides one half from it); runc is fine with both. */
 const RUNTIME = { v1: 'runc', v2: 'crun' } as const;
 const INIT = '/usr/bin/tini-static';
 const SEARCH = `${process.env['PATH'] ?? ''}:/usr/sbin`;
