@@ -33,6 +33,8 @@ import { adoptOrRemove, sweep } from './sweep.ts';
 
 const LEASE: Millis = 15_000;
 const LEASE_EVERY: Millis = 5000;
+/** Gauges; as often as the heartbeat takes them along. */
+const COUNT_EVERY: Millis = 1000;
 const MEMORY_CHECK_EVERY: Millis = 1000;
 const ORPHANS_EVERY: Millis = 2000;
 const SWEEP_EVERY: Millis = 30_000;
@@ -112,10 +114,17 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
     await store.put('node', config.nodeId, record).catch(() => 0); // Redis is away; the lease then runs out.
   };
   const startedAt = Date.now();
+  const count = (): void => {
+    const instances = metrics.gauge('fn_instances');
+    instances.reset();
+    for (const { record } of manager.all) instances.inc({ state: record.state });
+    metrics.gauge('fn_pool_sandboxes').set(pool.size);
+  };
   await lease();
   const collecting = setInterval(() => orphans.collect(), ORPHANS_EVERY);
   const timers = [
     setInterval(() => void lease(), LEASE_EVERY),
+    setInterval(count, COUNT_EVERY),
     setInterval(() => manager.checkMemory(), MEMORY_CHECK_EVERY),
     setInterval(
       () => void networks.refresh().catch((error: unknown) => log.warn({ err: error }, 'network not refreshed')),

@@ -110,7 +110,14 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
     };
     const text = await eventually(async () => {
       const found = await read();
-      for (const of of ['fn_requests_total{', 'fn_starts_total{', 'fn_reconciles_total{']) expect(found).toContain(of);
+      for (const of of [
+        'fn_requests_total{',
+        'fn_starts_total{',
+        'fn_reconciles_total{',
+        'fn_instances{',
+        'fn_pool_sandboxes ',
+      ])
+        expect(found).toContain(of);
       return found;
     });
     expect(lintMetrics(text)).toBe('');

@@ -6,6 +6,7 @@ import type { InstanceId } from '../../core/ids.ts';
 import type { LogFile, LogLine } from '../../core/logs.ts';
 import type { EndReason, InstanceRecord, RevisionRecord } from '../../core/records.ts';
 import type { PipeLine } from '../sandbox/log-pipe.ts';
+import type { Bytes } from '../../core/units.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import type { Ending } from './manager.ts';
 
@@ -36,7 +37,14 @@ export class Instance {
   #record: InstanceRecord;
   readonly #tail: string[] = [];
 
-  constructor(record: InstanceRecord, revision: RevisionRecord, sandbox: Sandbox<InstanceOwner>, log: LogFile) {
+  /** @param dropped hears how many bytes of log were over the rate limit. */
+  constructor(
+    record: InstanceRecord,
+    revision: RevisionRecord,
+    sandbox: Sandbox<InstanceOwner>,
+    log: LogFile,
+    dropped: (bytes: Bytes) => void,
+  ) {
     this.#record = record;
     this.revision = revision;
     this.sandbox = sandbox;
@@ -49,8 +57,10 @@ export class Instance {
         this.#tail.splice(0, this.#tail.length - TAIL_LINES);
         log.append(lines.map((line) => this.#logLine(line, 'function')));
       },
-      onDropped: (bytes) =>
-        log.append([this.#logLine({ text: `[${bytes} bytes of log over the rate limit were dropped]` }, 'platform')]),
+      onDropped: (bytes) => {
+        dropped(bytes);
+        log.append([this.#logLine({ text: `[${bytes} bytes of log over the rate limit were dropped]` }, 'platform')]);
+      },
     });
   }
 

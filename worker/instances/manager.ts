@@ -158,7 +158,7 @@ export class InstanceManager {
 
   /** Takes over an instance of an earlier worker. */
   adopt(sandbox: Sandbox<InstanceOwner>, { record, revision }: InstanceOwner): void {
-    const instance = new Instance({ ...record, state: 'ready' }, revision, sandbox, this.log(record.function));
+    const instance = this.#instance({ ...record, state: 'ready' }, revision, sandbox);
     instance.loading = false;
     this.#instances.set(instance.id, instance);
     this.#write(instance.record);
@@ -260,7 +260,7 @@ export class InstanceManager {
         state: 'starting',
         createdAt: Date.now(),
       };
-      const instance = new Instance(record, revision, sandbox, this.log(revision.function));
+      const instance = this.#instance(record, revision, sandbox);
       this.#instances.set(instance.id, instance);
       uncount();
       if (!warm) this.#write(record);
@@ -384,6 +384,11 @@ export class InstanceManager {
   #remember(instance: Instance): void {
     this.#recent.set(instance.id, instance);
     this.#parts.clock.after(10_000, () => this.#recent.delete(instance.id));
+  }
+
+  #instance(record: InstanceRecord, revision: RevisionRecord, sandbox: Sandbox<InstanceOwner>): Instance {
+    const dropped = this.#parts.metrics.counter('fn_log_bytes_dropped_total');
+    return new Instance(record, revision, sandbox, this.log(record.function), (bytes) => dropped.inc(bytes));
   }
 
   #write(record: InstanceRecord): void {
