@@ -12,8 +12,12 @@ export async function invocationStatus(queues: AsyncQueues, text: string): Promi
   const parsed = parseInvocationId(text);
   if (!parsed) throw new FnError('invocation.not_found', 'this is not the id of an invocation');
   const found = await queues.run(async () => {
-    const job = await queues.get(parsed.function).getJob(jobIdOf(parsed.id));
-    return job && { job, state: await job.getState() };
+    const queue = queues.get(parsed.function);
+    const id = jobIdOf(parsed.id);
+    // The state first: a job that is read after it ended has its result, whatever happens in between.
+    const state = await queue.getJobState(id);
+    const job = await queue.getJob(id);
+    return job && { job, state };
   });
   if (!found) throw new FnError('invocation.not_found', `there is no invocation ${parsed.id}`);
   return describe(parsed.id, parsed.function, found.job as Job<unknown, AsyncResult>, found.state);
@@ -32,7 +36,7 @@ function describe(
     state,
     attempts: job.attemptsMade,
     createdAt: job.timestamp,
-    ...(job.finishedOn !== undefined && { finishedAt: job.finishedOn }),
+    ...((state === 'completed' || state === 'failed') && job.finishedOn && { finishedAt: job.finishedOn }),
     ...(state === 'completed' && job.returnvalue && { result: job.returnvalue }),
     ...(state === 'failed' && { error: problemOf(job.failedReason) }),
   };

@@ -127,6 +127,27 @@ describe('POST /async/<name>', () => {
     await worker.close();
   });
 
+  it('is never completed without its result, however closely it is followed', async () => {
+    await platform.deploy({ name: 'watched' });
+    const asked = await Promise.all(Array.from({ length: 100 }, () => post('/async/watched')));
+    const ids = await Promise.all(asked.map(async (reply) => ((await reply.json()) as { id: string }).id));
+    const result = { status: 200, headers: {}, body: 'done' };
+    const worker = new Worker<AsyncJob>(asyncQueue('watched' as FunctionName), () => Promise.resolve(result), {
+      connection: connectRedis(server.config, 'patient'),
+      prefix: OWN_PREFIX,
+    });
+    const follow = async (id: string): Promise<unknown> => {
+      for (;;) {
+        const status = (await (await fetch(`${platform.url}/invocations/${id}`)).json()) as { state: string };
+        if (status.state === 'completed') return status;
+      }
+    };
+    for (const status of await Promise.all(ids.map(follow))) {
+      expect(status).toMatchObject({ attempts: 1, result, finishedAt: expect.any(Number) as number });
+    }
+    await worker.close();
+  });
+
   it('has a status for what a schedule has queued', async () => {
     const queue = openQueue<AsyncJob>(asyncQueue('hourly' as FunctionName), redis);
     const job = await queue.upsertJobScheduler('cron-0123456789ab', { pattern: '0 0 * * * *' });
