@@ -111,7 +111,10 @@ test('a call that nobody knows is an error, also one that every object has', asy
 test('a call that is not answered in time fails', async () => {
   await using pair = await connect();
   const error = await rejectionOf(pair.caller.call('never', {}, 20));
-  expect(error).toMatchObject({ code: 'process.down', message: 'no answer to never within 20 ms' });
+  expect(error).toMatchObject({
+    code: 'process.down',
+    message: 'no answer to never within 20 ms from the other side of the control socket',
+  });
 });
 
 test('when the other side goes away every waiting call fails at once, and every later one', async () => {
