@@ -1,5 +1,3 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -8,7 +6,7 @@ import type { FunctionDetail, FunctionSummary, Status } from '../../controller/a
 import { readContext } from '../../core/context.ts';
 import type { LogLine } from '../../core/logs.ts';
 import type { Problem } from '../../core/errors.ts';
-import { type CommandOptions, FN, fn, type Outcome } from '../support/command.ts';
+import { startFn } from '../support/command.ts';
 import { eventually } from '../support/eventually.ts';
 import { lintMetrics } from '../support/promtool.ts';
 import { startPlatform, type TestPlatform } from '../support/platform.ts';
@@ -20,11 +18,6 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
     platform = await startPlatform();
   });
   afterAll(() => platform[Symbol.asyncDispose]());
-
-  const run = (args: readonly string[], options: CommandOptions = {}): Promise<Outcome> =>
-    fn(args, { ...options, env: { FN_HOME: platform.config.home } });
-  const json = async <T>(args: readonly string[]): Promise<T> =>
-    JSON.parse((await run([...args, '--json'])).stdout) as T;
 
   /** A directory with a function in it. */
   async function source(name: string, code: string, spec = `name: ${name}\nmemory: 64Mi\n`): Promise<string> {
@@ -38,68 +31,73 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
   test('a function is made, deployed, called, looked at and removed', async () => {
     const directory = join(platform.config.home, 'sources', 'first');
     await mkdir(join(platform.config.home, 'sources'), { recursive: true });
-    expect((await run(['init', directory])).code).toBe(0);
+    expect((await platform.fn(['init', directory])).code).toBe(0);
 
-    const deployed = await run(['deploy'], { cwd: directory });
+    const deployed = await platform.fn(['deploy'], { cwd: directory });
     expect(deployed).toMatchObject({ code: 0, stderr: '' });
     expect(deployed.stdout).toMatch(/^ {2}pack {8}.*\n {2}upload /);
     const url = `${platform.gatewayUrl}/function/first`;
     expect(deployed.stdout.trimEnd().split('\n').at(-1)).toBe(url);
 
-    const list = await json<FunctionSummary[]>(['ls']);
+    const list = await platform.fnJson<FunctionSummary[]>(['ls']);
     expect(list).toHaveLength(1);
     expect(list[0]).toMatchObject({ name: 'first', url, revision: 'first-00001', ready: 1, desired: 1 });
     expect(list[0]?.image).toMatch(/^sha256:/);
-    expect((await run(['ls'])).stdout).toMatch(/^NAME +STATE +READY.*\nfirst +ready +1\/1/);
-    expect((await run(['ls', '--quiet'])).stdout).toBe('first\n');
+    expect((await platform.fn(['ls'])).stdout).toMatch(/^NAME +STATE +READY.*\nfirst +ready +1\/1/);
+    expect((await platform.fn(['ls', '--quiet'])).stdout).toBe('first\n');
 
-    const called = await run(['invoke', 'first', '--path', '/a?name=you']);
+    const called = await platform.fn(['invoke', 'first', '--path', '/a?name=you']);
     expect(called.code).toBe(0);
     expect(JSON.parse(called.stdout)).toEqual({ message: 'Hello, you!', method: 'GET', path: '/a' });
 
-    expect((await json<FunctionDetail>(['inspect', 'first'])).spec).toMatchObject({ name: 'first', timeout: 10_000 });
-    expect((await run(['inspect', 'first'])).stdout).toContain('first-00001');
+    expect((await platform.fnJson<FunctionDetail>(['inspect', 'first'])).spec).toMatchObject({
+      name: 'first',
+      timeout: 10_000,
+    });
+    expect((await platform.fn(['inspect', 'first'])).stdout).toContain('first-00001');
 
-    const removed = await run(['rm', 'first']);
+    const removed = await platform.fn(['rm', 'first']);
     expect(removed).toMatchObject({ code: 0, stdout: 'removed first\n' });
-    expect(await json<FunctionSummary[]>(['ls'])).toEqual([]);
+    expect(await platform.fnJson<FunctionSummary[]>(['ls'])).toEqual([]);
   });
 
   test('an old revision keeps answering under its alias', async () => {
     const code = (text: string): string => `export default () => new Response('${text}')`;
     const directory = await source('aliased', code('one'));
-    expect((await run(['deploy', directory])).code).toBe(0);
+    expect((await platform.fn(['deploy', directory])).code).toBe(0);
     await source('aliased', code('two'));
-    expect((await run(['deploy', directory])).code).toBe(0);
+    expect((await platform.fn(['deploy', directory])).code).toBe(0);
 
-    expect((await run(['invoke', 'aliased@old'])).stderr).toContain('alias.not_found');
-    const set = await run(['alias', 'set', 'aliased@old', '1']);
+    expect((await platform.fn(['invoke', 'aliased@old'])).stderr).toContain('alias.not_found');
+    const set = await platform.fn(['alias', 'set', 'aliased@old', '1']);
     expect(set).toMatchObject({ code: 0, stderr: '' });
     expect(set.stdout).toBe(`${platform.gatewayUrl}/function/aliased@old → aliased-00001 100 %\n`);
-    expect((await run(['invoke', 'aliased@old'])).stdout).toBe('one');
-    expect((await run(['invoke', 'aliased@1'])).stdout).toBe('one');
-    expect((await run(['invoke', 'aliased'])).stdout).toBe('two');
+    expect((await platform.fn(['invoke', 'aliased@old'])).stdout).toBe('one');
+    expect((await platform.fn(['invoke', 'aliased@1'])).stdout).toBe('one');
+    expect((await platform.fn(['invoke', 'aliased'])).stdout).toBe('two');
 
-    expect((await run(['alias', 'set', 'aliased@old', '1=90', '2=20'])).stderr).toContain('sum to 100');
-    expect((await run(['alias', 'set', 'aliased@old', '1=90', '2=10', '--sticky', 'cookie:sid'])).code).toBe(0);
-    expect(await json<AliasSummary[]>(['alias', 'ls', 'aliased'])).toMatchObject([
+    expect((await platform.fn(['alias', 'set', 'aliased@old', '1=90', '2=20'])).stderr).toContain('sum to 100');
+    expect((await platform.fn(['alias', 'set', 'aliased@old', '1=90', '2=10', '--sticky', 'cookie:sid'])).code).toBe(0);
+    expect(await platform.fnJson<AliasSummary[]>(['alias', 'ls', 'aliased'])).toMatchObject([
       { function: 'aliased', name: 'old', sticky: 'cookie:sid', targets: [{ weight: 90 }, { weight: 10 }] },
     ]);
-    expect((await run(['alias', 'ls'])).stdout).toContain('aliased@old  aliased-00001 90 %, aliased-00002 10 %');
-    expect((await run(['alias', 'rm', 'aliased@old'])).code).toBe(0);
-    expect((await run(['alias', 'rm', 'aliased@old'])).stderr).toContain('aliased has no alias old');
-    expect((await run(['alias', 'point', 'x'])).code).toBe(2);
+    expect((await platform.fn(['alias', 'ls'])).stdout).toContain(
+      'aliased@old  aliased-00001 90 %, aliased-00002 10 %',
+    );
+    expect((await platform.fn(['alias', 'rm', 'aliased@old'])).code).toBe(0);
+    expect((await platform.fn(['alias', 'rm', 'aliased@old'])).stderr).toContain('aliased has no alias old');
+    expect((await platform.fn(['alias', 'point', 'x'])).code).toBe(2);
   });
 
   test("a deploy that asks for another function's route says whose it is", async () => {
     const code = 'export default () => new Response()';
     const spec = (name: string): string => `name: ${name}\nmemory: 64Mi\ntriggers: [{ http: { path: /contested } }]\n`;
-    expect((await run(['deploy', await source('owner', code, spec('owner'))])).code).toBe(0);
-    const refused = await run(['deploy', await source('rival', code, spec('rival'))]);
+    expect((await platform.fn(['deploy', await source('owner', code, spec('owner'))])).code).toBe(0);
+    const refused = await platform.fn(['deploy', await source('rival', code, spec('rival'))]);
     expect(refused.code).toBe(1);
     expect(refused.stderr).toContain('rival wants /contested (every method), which is a route of owner');
     expect(refused.stderr).toContain('fn rm owner');
-    expect((await run(['inspect', 'rival'])).stderr).toContain('there is no function rival');
+    expect((await platform.fn(['inspect', 'rival'])).stderr).toContain('there is no function rival');
   });
 
   test('the metrics of every process are at one place, such as Prometheus wants them', async () => {
@@ -124,10 +122,10 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
   });
 
   test('status names the gateway, the API and each process', async () => {
-    const status = await json<Status>(['status']);
+    const status = await platform.fnJson<Status>(['status']);
     expect(status).toMatchObject({ healthy: true, gatewayUrl: platform.gatewayUrl, home: platform.config.home });
     expect(status.processes.map(({ role }) => role)).toEqual(['gateway', 'worker', 'controller', 'builder']);
-    const { code, stdout } = await run(['status']);
+    const { code, stdout } = await platform.fn(['status']);
     expect(code).toBe(0);
     expect(stdout).toContain('is well');
   });
@@ -143,7 +141,7 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
     const file = join(platform.config.home, 'sources', 'body.png');
     await writeFile(file, bytes);
 
-    const data = await json<{ status: number; headers: Record<string, string>; body: string }>([
+    const data = await platform.fnJson<{ status: number; headers: Record<string, string>; body: string }>([
       'invoke',
       'echo',
       '-d',
@@ -156,13 +154,13 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
       body: '{"a":1}',
       headers: { 'x-type': 'application/json', 'x-mine': 'yes' },
     });
-    expect(await json(['invoke', 'echo', '--data', 'plain'])).toMatchObject({
+    expect(await platform.fnJson(['invoke', 'echo', '--data', 'plain'])).toMatchObject({
       headers: { 'x-type': 'text/plain;charset=utf-8' },
     });
-    const sent = await json<{ body: string; base64: boolean }>(['invoke', 'echo', '--file', file]);
+    const sent = await platform.fnJson<{ body: string; base64: boolean }>(['invoke', 'echo', '--file', file]);
     expect(sent.base64).toBe(true);
     expect(Buffer.from(sent.body, 'base64').equals(Buffer.from(bytes))).toBe(true);
-    expect(await run(['invoke', 'echo', '--file', '-'], { input: 'from a pipe' })).toMatchObject({
+    expect(await platform.fn(['invoke', 'echo', '--file', '-'], { input: 'from a pipe' })).toMatchObject({
       code: 0,
       stdout: 'from a pipe',
     });
@@ -175,10 +173,10 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
         'export default (request) => { if (request.url.endsWith("/throw")) throw new Error("no luck"); return new Response("teapot", { status: 418 }); };',
       ),
     );
-    const own = await run(['invoke', 'moody']);
+    const own = await platform.fn(['invoke', 'moody']);
     expect(own).toMatchObject({ code: 1, stdout: 'teapot' });
     expect(own.stderr).toContain('HTTP 418');
-    const unknown = await run(['invoke', 'nobody', '--json']);
+    const unknown = await platform.fn(['invoke', 'nobody', '--json']);
     expect(unknown.code).toBe(1);
     expect(JSON.parse(unknown.stderr)).toMatchObject({ code: 'function.not_found', status: 404 });
   });
@@ -191,10 +189,10 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
         'name: later\nmemory: 64Mi\nhandler: index.run\n',
       ),
     );
-    const queued = await run(['invoke', 'later', '--async', '--data', 'x']);
+    const queued = await platform.fn(['invoke', 'later', '--async', '--data', 'x']);
     expect(queued.code).toBe(0);
     expect(queued.stdout).toMatch(/^later\.[0-9a-z]{20}\n$/);
-    const { code, stdout } = await run(['invoke', 'later', '--async', '--wait', '--data', 'x']);
+    const { code, stdout } = await platform.fn(['invoke', 'later', '--async', '--wait', '--data', 'x']);
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toEqual({ got: 'x' });
   });
@@ -204,7 +202,7 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
       'broken',
       'console.log("about to break");\nthrow new Error("cannot find my config");',
     );
-    const { code, stderr } = await run(['deploy', directory]);
+    const { code, stderr } = await platform.fn(['deploy', directory]);
     expect(code).toBe(1);
     expect(stderr).toContain('The function failed to load');
     expect(stderr).toContain('cannot find my config');
@@ -214,24 +212,18 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
 
   test('Ctrl-C during a deploy ends it without fuss', async () => {
     const directory = await source('slow', 'await new Promise(() => setInterval(() => {}, 1000));');
-    const child = spawn(FN, ['deploy', directory], {
-      env: { PATH: process.env['PATH'], FN_HOME: platform.config.home },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let [output, errors] = ['', ''];
-    child.stdout.on('data', (chunk) => (output += String(chunk)));
-    child.stderr.on('data', (chunk) => (errors += String(chunk)));
-    const exited = once(child, 'exit');
-    await eventually(() => expect(output).toContain('slow-00001'));
-    child.kill('SIGINT');
-    expect(await exited).toEqual([130, null]);
-    expect(errors).toMatch(/^interrupted\. [^\n]*\n$/);
-    await run(['rm', 'slow']);
+    const command = startFn(['deploy', directory], { env: { FN_HOME: platform.config.home } });
+    await eventually(() => expect(command.stdout()).toContain('slow-00001'));
+    command.child.kill('SIGINT');
+    const { code, stderr } = await command.ended;
+    expect(code).toBe(130);
+    expect(stderr).toMatch(/^interrupted\. [^\n]*\n$/);
+    await platform.fn(['rm', 'slow']);
   });
 
   test('a mistake in fn.yaml is told with its line', async () => {
     const directory = await source('typo', 'export default () => new Response();', 'name: typo\nmemroy: 64Mi\n');
-    const { code, stderr } = await run(['deploy', directory, '--json']);
+    const { code, stderr } = await platform.fn(['deploy', directory, '--json']);
     expect(code).toBe(1);
     const problem = JSON.parse(stderr) as Problem;
     expect(problem.code).toBe('spec.invalid');
@@ -244,51 +236,44 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
     );
     await platform.call('/function/chatty');
     await eventually(async () =>
-      expect((await run(['logs', 'chatty'])).stdout).toMatch(/^\d\d:\d\d:\d\d\.\d{3} [0-9a-f]{8} +call 1\n$/),
+      expect((await platform.fn(['logs', 'chatty'])).stdout).toMatch(/^\d\d:\d\d:\d\d\.\d{3} [0-9a-f]{8} +call 1\n$/),
     );
-    const child = spawn(FN, ['logs', 'chatty', '--follow', '--json'], {
-      env: { PATH: process.env['PATH'], FN_HOME: platform.config.home },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let [output, errors] = ['', ''];
-    child.stdout.on('data', (chunk) => (output += String(chunk)));
-    child.stderr.on('data', (chunk) => (errors += String(chunk)));
-    const exited = once(child, 'exit');
+    const command = startFn(['logs', 'chatty', '--follow', '--json'], { env: { FN_HOME: platform.config.home } });
     const texts = (): string[] =>
-      output
+      command
+        .stdout()
         .trim()
         .split('\n')
         .map((line) => (JSON.parse(line) as LogLine).text);
     await eventually(() => expect(texts()).toEqual(['call 1']));
     await platform.call('/function/chatty');
     await eventually(() => expect(texts()).toEqual(['call 1', 'call 2']));
-    child.kill('SIGINT');
-    expect(await exited).toEqual([0, null]);
-    expect(errors).toBe('');
-    expect((await run(['logs', 'chatty', '--tail', '1'])).stdout).toMatch(/call 2\n$/);
+    command.child.kill('SIGINT');
+    expect(await command.ended).toMatchObject({ code: 0, stderr: '' });
+    expect((await platform.fn(['logs', 'chatty', '--tail', '1'])).stdout).toMatch(/call 2\n$/);
   });
 
   test('removing is all or nothing where a name is wrong', async () => {
     await platform.deploy(await source('kept', 'export default () => new Response("here");'));
-    const { code, stderr } = await run(['rm', 'kept', 'ketp']);
+    const { code, stderr } = await platform.fn(['rm', 'kept', 'ketp']);
     expect(code).toBe(1);
     expect(stderr).toContain('there is no function ketp');
     expect(stderr).toContain('Did you mean kept?');
-    expect((await run(['invoke', 'kept'])).stdout).toBe('here');
+    expect((await platform.fn(['invoke', 'kept'])).stdout).toBe('here');
   });
 
   test('the platform is found by its home alone: a second one is refused, with the pid of the first', async () => {
-    const { supervisor } = await json<{ supervisor: number }>(['status']);
-    const { code, stderr } = await run(['server']);
+    const { supervisor } = await platform.fnJson<{ supervisor: number }>(['status']);
+    const { code, stderr } = await platform.fn(['server']);
     expect(code).toBe(1);
     expect(stderr).toContain('A platform is already running in this FN_HOME');
     expect(stderr).toContain(`pid ${supervisor} holds`);
-    expect((await run(['status'])).code).toBe(0);
+    expect((await platform.fn(['status'])).code).toBe(0);
   });
 
   test('everything can be removed at once', async () => {
-    expect((await run(['rm', '--all', '--json'])).code).toBe(0);
-    expect(await json<FunctionSummary[]>(['ls'])).toEqual([]);
-    expect((await run(['ls'])).stdout).toContain('No functions yet');
+    expect((await platform.fn(['rm', '--all', '--json'])).code).toBe(0);
+    expect(await platform.fnJson<FunctionSummary[]>(['ls'])).toEqual([]);
+    expect((await platform.fn(['ls'])).stdout).toContain('No functions yet');
   });
 });

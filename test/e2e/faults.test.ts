@@ -5,20 +5,14 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { sleep } from '../../core/clock.ts';
 import { eventually } from '../support/eventually.ts';
+import { callsDuring, echo, killed, whole, WORK } from '../support/faults.ts';
 import { startPlatform, type TestPlatform } from '../support/platform.ts';
 
 let platform: TestPlatform;
 beforeAll(async () => {
   platform = await startPlatform();
-  await platform.deployFiles({
-    'fn.yaml': 'name: echo\nconcurrency: 4\nscale: { max: 4, min: 2 }',
-    'index.js': 'export default async (request) => new Response(await request.text())',
-  });
-  await platform.deployFiles({
-    'fn.yaml': 'name: work\nhandler: index.handler\nscale: { max: 4 }',
-    'index.js': 'exports.handler = async ({ n }) => ({ n, square: n * n })',
-    'package.json': '{"type":"commonjs"}',
-  });
+  await platform.deployFiles(echo('name: echo\nconcurrency: 4\nscale: { max: 4, min: 2 }'));
+  await platform.deployFiles(WORK);
 }, 120_000);
 afterAll(() => platform[Symbol.asyncDispose](), 60_000);
 
@@ -27,62 +21,18 @@ interface Ended {
   readonly end?: { readonly reason: string };
 }
 
-interface Probe {
-  ok: number;
-  failed: string[];
-}
-
-/** Calls from several clients at once until the fault is over. */
-async function probeDuring(fault: () => Promise<void>): Promise<Probe> {
-  const probe: Probe = { ok: 0, failed: [] };
-  const over = new AbortController();
-  const client = async (id: number): Promise<void> => {
-    for (let n = 0; !over.signal.aborted; n++) {
-      const body = `${id}:${n}`;
-      try {
-        const reply = await platform.call('/function/echo', { method: 'POST', body });
-        const text = await reply.text();
-        if (reply.status === 200 && text === body) probe.ok++;
-        else probe.failed.push(`${reply.status} ${text.slice(0, 300)}`);
-      } catch (error) {
-        probe.failed.push(String((error as Error).cause ?? error));
-        await sleep(20);
-      }
-    }
-  };
-  const clients = Array.from({ length: 8 }, (_, id) => client(id));
-  await fault();
-  over.abort();
-  await Promise.all(clients);
-  return probe;
-}
-
 async function isWhole(): Promise<void> {
+  await whole(platform);
   await eventually(async () => {
-    const { healthy } = await platform.api.get<{ healthy: boolean }>('/v1/status');
-    expect(healthy).toBe(true);
-    const reply = await platform.call('/function/echo', { method: 'POST', body: 'whole' });
-    expect([reply.status, await reply.text()]).toEqual([200, 'whole']);
     const id = await platform.submit('/async/work', { n: 3 });
     expect((await platform.settled(id, 10_000)).state).toBe('completed');
   }, 40_000);
 }
 
-async function killRole(role: 'gateway' | 'worker' | 'controller' | 'builder' | 'redis'): Promise<void> {
-  const [pid = 0] = await platform.pids(role);
-  expect(pid).toBeGreaterThan(1);
-  process.kill(pid, 'SIGKILL');
-  await eventually(async () => {
-    const [next] = await platform.pids(role);
-    expect(next).toBeDefined();
-    expect(next).not.toBe(pid);
-  }, 20_000);
-}
-
 test('an instance killed under load is replaced; other requests are not touched', async () => {
   await eventually(async () => expect(await platform.instances('echo')).toHaveLength(2), 20_000);
   const before = await platform.instances('echo');
-  const probe = await probeDuring(async () => {
+  const calls = await callsDuring(platform, async () => {
     await sleep(200);
     process.kill(before[0]?.pid ?? 0, 'SIGKILL');
     await eventually(async () => {
@@ -91,21 +41,21 @@ test('an instance killed under load is replaced; other requests are not touched'
       expect(now.length).toBeGreaterThanOrEqual(2);
     }, 20_000);
   });
-  expect(probe.ok).toBeGreaterThan(50);
+  expect(calls.ok).toBeGreaterThan(50);
   // At most the four invocations that were in the killed instance.
-  expect(probe.failed.slice(4)).toEqual([]);
-  for (const failure of probe.failed) expect(failure).toMatch(/function\.killed/);
+  expect(calls.failed.slice(4)).toEqual([]);
+  for (const failure of calls.failed) expect(failure).toMatch(/function\.killed/);
 });
 
 test('a killed worker: warm calls go on, its instances are adopted', async () => {
   await eventually(async () => expect((await platform.instances('echo')).length).toBeGreaterThanOrEqual(2), 20_000);
   const before = await platform.instances('echo');
-  const probe = await probeDuring(async () => {
+  const calls = await callsDuring(platform, async () => {
     await sleep(100);
-    await killRole('worker');
+    await killed(platform, 'worker');
     await isWhole();
   });
-  expect(probe.failed).toEqual([]);
+  expect(calls.failed).toEqual([]);
   const after = new Map((await platform.instances('echo')).map(({ id, pid }) => [id, pid]));
   const kept = before.filter(({ id, pid }) => after.get(id) === pid);
   expect(kept.length).toBeGreaterThanOrEqual(2);
@@ -116,30 +66,30 @@ test('a killed worker: warm calls go on, its instances are adopted', async () =>
 });
 
 test('a killed controller: warm calls go on', async () => {
-  const probe = await probeDuring(async () => {
+  const calls = await callsDuring(platform, async () => {
     await sleep(100);
-    await killRole('controller');
+    await killed(platform, 'controller');
     await isWhole();
   });
-  expect(probe.failed).toEqual([]);
+  expect(calls.failed).toEqual([]);
 });
 
 test('a killed gateway is back in a moment; only requests in flight break, new clients wait', async () => {
-  const probe = await probeDuring(async () => {
+  const calls = await callsDuring(platform, async () => {
     await sleep(100);
-    await killRole('gateway');
+    await killed(platform, 'gateway');
     await isWhole();
   });
-  expect(probe.ok).toBeGreaterThan(0);
-  for (const failure of probe.failed) expect(failure).toMatch(/ECONNRESET|other side closed|socket|terminated/i);
-  expect(probe.failed.filter((failure) => failure.includes('ECONNREFUSED'))).toEqual([]);
-  expect(probe.failed.length).toBeLessThanOrEqual(16); // Eight clients; a connection that was kept may break as well.
+  expect(calls.ok).toBeGreaterThan(0);
+  for (const failure of calls.failed) expect(failure).toMatch(/ECONNRESET|other side closed|socket|terminated/i);
+  expect(calls.failed.filter((failure) => failure.includes('ECONNREFUSED'))).toEqual([]);
+  expect(calls.failed.length).toBeLessThanOrEqual(16); // Eight clients; a connection that was kept may break as well.
 });
 
 test('a killed Redis: warm calls go on, and no accepted job is lost', async () => {
   const accepted: { id: string; n: number }[] = [];
   const refused: string[] = [];
-  const probe = await probeDuring(async () => {
+  const calls = await callsDuring(platform, async () => {
     const submitter = (async () => {
       for (let n = 0; n < 300; n++) {
         try {
@@ -151,11 +101,11 @@ test('a killed Redis: warm calls go on, and no accepted job is lost', async () =
       }
     })();
     await sleep(300);
-    await killRole('redis');
+    await killed(platform, 'redis');
     await submitter;
     await isWhole();
   });
-  expect(probe.failed).toEqual([]);
+  expect(calls.failed).toEqual([]);
   expect(accepted.length).toBeGreaterThan(50);
   for (const refusal of refused) expect(refusal).toMatch(/503.*redis\.unavailable/s);
   for (const { id, n } of accepted) {
@@ -168,7 +118,7 @@ test('a worker killed again and again while jobs run: every accepted job complet
   const ids: { id: string; n: number }[] = [];
   for (let n = 0; n < 100; n++) ids.push({ id: await platform.submit('/async/work', { n }), n });
   for (let times = 0; times < 2; times++) {
-    await killRole('worker');
+    await killed(platform, 'worker');
     await sleep(300);
   }
   for (const { id, n } of ids) {
@@ -178,12 +128,10 @@ test('a worker killed again and again while jobs run: every accepted job complet
 }, 180_000);
 
 test('a second platform in the same home is refused, and says who runs', async () => {
-  const { spawnSync } = await import('node:child_process');
-  const { status, stderr } = spawnSync(process.execPath, ['cli/main.ts', 'server', '--json'], {
-    env: { PATH: process.env['PATH'], FN_HOME: platform.config.home, FN_GATEWAY_PORT: '0', FN_API_PORT: '0' },
-    encoding: 'utf8',
+  const { code, stderr } = await platform.fn(['server', '--json'], {
+    env: { FN_GATEWAY_PORT: '0', FN_API_PORT: '0' },
   });
-  expect(status).toBe(1);
+  expect(code).toBe(1);
   const pid = /\d+/.exec(readFileSync(platform.config.paths.lock, 'utf8'))?.[0] ?? 'none';
   expect(stderr).toContain('server.running');
   expect(stderr).toContain(pid);

@@ -12,6 +12,7 @@ import { sleep } from '../../core/clock.ts';
 import { passSockets, SOCKET_NAMES } from '../../core/inherited.ts';
 import { closeFd, listenTcp, listenUnix } from '../../core/sockets.ts';
 import { eventually } from '../support/eventually.ts';
+import { echo, WORK } from '../support/faults.ts';
 import { startPlatform, type TestPlatform } from '../support/platform.ts';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
@@ -19,49 +20,16 @@ const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
 let platform: TestPlatform;
 beforeAll(async () => {
   platform = await startPlatform();
-  await platform.deployFiles({
-    'fn.yaml': 'name: echo\nconcurrency: 4\nscale: { max: 4, min: 2 }',
-    'index.js': 'export default async (request) => new Response(await request.text())',
-  });
-  await platform.deployFiles({
-    'fn.yaml': 'name: single\nscale: { max: 1 }',
-    'index.js': 'export default async (request) => new Response(await request.text())',
-  });
-  await platform.deployFiles({
-    'fn.yaml': 'name: rare\nscale: { max: 2, idle: 1s }',
-    'index.js': 'export default async (request) => new Response(await request.text())',
-  });
-  await platform.deployFiles({
-    'fn.yaml': 'name: work\nhandler: index.handler\nscale: { max: 4 }',
-    'index.js':
-      'exports.handler = async ({ n, ms = 0 }) => { await new Promise((r) => setTimeout(r, ms)); return { n, square: n * n }; }',
-    'package.json': '{"type":"commonjs"}',
-  });
+  await platform.deployFiles(echo('name: echo\nconcurrency: 4\nscale: { max: 4, min: 2 }'));
+  await platform.deployFiles(echo('name: single\nscale: { max: 1 }'));
+  await platform.deployFiles(echo('name: rare\nscale: { max: 2, idle: 1s }'));
+  await platform.deployFiles(WORK);
   await platform.deployFiles(version('first'));
 }, 180_000);
 afterAll(() => platform[Symbol.asyncDispose](), 60_000);
 
 function version(text: string): Record<string, string> {
   return { 'fn.yaml': 'name: versions', 'index.js': `export default () => new Response('${text}')` };
-}
-
-interface Restarted {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-async function restart(...words: readonly string[]): Promise<Restarted> {
-  const child = spawn(process.execPath, [MAIN, 'restart', ...words], {
-    env: { PATH: process.env['PATH'], FN_HOME: platform.config.home, NO_COLOR: '1' },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.on('data', (chunk) => (stdout += String(chunk)));
-  child.stderr.on('data', (chunk) => (stderr += String(chunk)));
-  const [code] = (await once(child, 'close')) as [number | null];
-  return { code, stdout, stderr };
 }
 
 /** One call; `undefined` when all is well, else what was wrong. A broken connection is never tried again. */
@@ -135,7 +103,7 @@ async function loadDuring(work: () => Promise<void>): Promise<Load> {
 
 async function replaced(role: 'gateway' | 'worker' | 'controller' | 'builder'): Promise<void> {
   const before = await platform.pids(role);
-  const { code, stdout, stderr } = await restart(role, '--json');
+  const { code, stdout, stderr } = await platform.fn(['restart', role, '--json']);
   expect([code, stderr]).toEqual([0, '']);
   const result = JSON.parse(stdout) as { replaced: { role: string; oldPid: number; pid: number }[] };
   expect(result.replaced).toMatchObject([{ role, oldPid: before.at(-1) }]);
@@ -205,14 +173,14 @@ test('a new process that does not become ready: the old one stays, and the comma
   const before = await platform.pids('controller');
   const text = await readFile(context, 'utf8');
   await writeFile(context, '{'); // What a controller needs at its start, and one that runs does not.
-  const { code, stderr } = await restart('all').finally(() => writeFile(context, text));
+  const { code, stderr } = await platform.fn(['restart', 'all']).finally(() => writeFile(context, text));
   expect(code).toBe(1);
   expect(stderr).toContain('the controller was not replaced');
   expect(stderr).toContain(`${context} is damaged`);
   expect(stderr).toContain('platform/controller.log');
   expect(await platform.pids('controller')).toEqual(before);
   expect(await platform.api.get('/v1/status')).toMatchObject({ healthy: true });
-  expect((await restart('controler')).stderr).toContain('Did you mean controller?');
+  expect((await platform.fn(['restart', 'controler'])).stderr).toContain('Did you mean controller?');
 });
 
 test('a gateway on its own that gets SIGTERM finishes what is in flight and refuses new connections', async () => {

@@ -1,6 +1,6 @@
 /** Runs the fn command as a person would, and tells how it ended. */
 
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
@@ -20,10 +20,15 @@ export interface CommandOptions {
   readonly program?: string;
 }
 
-export async function fn(
-  args: readonly string[],
-  { cwd, env, input, program = FN }: CommandOptions = {},
-): Promise<Outcome> {
+/** One that runs: what it has printed so far, and how it ends. */
+export interface Command {
+  readonly child: ChildProcess;
+  readonly stdout: () => string;
+  readonly stderr: () => string;
+  readonly ended: Promise<Outcome>;
+}
+
+export function startFn(args: readonly string[], { cwd, env, input, program = FN }: CommandOptions = {}): Command {
   const child = spawn(program, args, {
     ...(cwd !== undefined && { cwd }),
     env: { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', ...env },
@@ -33,6 +38,10 @@ export async function fn(
   let [stdout, stderr] = ['', ''];
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
   child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-  const [code] = (await once(child, 'close')) as [number | null];
-  return { code, stdout, stderr };
+  const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, stdout, stderr }));
+  return { child, stdout: () => stdout, stderr: () => stderr, ended };
+}
+
+export function fn(args: readonly string[], options: CommandOptions = {}): Promise<Outcome> {
+  return startFn(args, options).ended;
 }

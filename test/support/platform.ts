@@ -16,6 +16,7 @@ import type { InvocationStatus } from '../../core/control.ts';
 import { type FnError, toFnError } from '../../core/errors.ts';
 import type { ProcessReport } from '../../core/queues.ts';
 import type { Millis } from '../../core/units.ts';
+import { type CommandOptions, fn, type Outcome } from './command.ts';
 import { eventually } from './eventually.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -43,6 +44,10 @@ export interface TestPlatform extends AsyncDisposable {
   /** Host pids of the sandboxes' first processes, by instance id. */
   instances(name: string): Promise<{ id: string; pid: number }[]>;
   removeAll(): Promise<void>;
+  /** Runs the fn command in its home. */
+  fn(args: readonly string[], options?: CommandOptions): Promise<Outcome>;
+  /** What the command prints with --json. */
+  fnJson<T>(args: readonly string[], options?: CommandOptions): Promise<T>;
   /** SIGTERM, then waits for its end. */
   stop(): Promise<number | null>;
 }
@@ -133,6 +138,9 @@ export async function startPlatform(env: Readonly<Record<string, string>> = {}):
       const functions = await api.get<{ name: string }[]>('/v1/functions');
       for (const { name } of functions) await api.call(`/v1/functions/${name}?wait=true`, { method: 'DELETE' });
     },
+    fn: (args, options = {}) => fn(args, { ...options, env: { FN_HOME: home, ...options.env } }),
+    fnJson: async <T>(args: readonly string[], options?: CommandOptions): Promise<T> =>
+      JSON.parse((await platform.fn([...args, '--json'], options)).stdout) as T,
     async stop() {
       if (server.exitCode === null && server.signalCode === null) server.kill('SIGTERM');
       const [code] = await exited;
