@@ -126,7 +126,7 @@ function tryCandidate(
 }
 
 function scale(revision: RevisionId, count: number, own: readonly InstanceRecord[], input: PlanInput): Action[] {
-  const present = own.filter((one) => one.state === 'starting' || one.state === 'ready');
+  const present = own.filter(isAlive);
   if (present.length < count) {
     const quiet = backoffUntil(revision, input.instances) > input.now;
     return quiet ? [] : spread(revision, count - present.length, present, input.nodes);
@@ -206,6 +206,11 @@ function emptiest(nodes: readonly NodeId[], alive: readonly InstanceRecord[]): N
 }
 
 /** Whether an end says that the code cannot run. What the platform or the host did does not, nor does a slow invocation. */
+/** It serves, or is about to. */
+export function isAlive(instance: InstanceRecord): boolean {
+  return instance.state === 'starting' || instance.state === 'ready';
+}
+
 function isItsFault(reason: EndReason): boolean {
   return ['exit', 'oom', 'load-error', 'start-timeout'].includes(reason);
 }

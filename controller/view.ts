@@ -58,6 +58,12 @@ export class View implements AsyncDisposable {
     return this.#revisions.of(name).flatMap((id) => this.#snapshot.get('revision', id) ?? []);
   }
 
+  /** The revision that has most of the traffic. */
+  liveRevision(fn: FunctionRecord): RevisionRecord | undefined {
+    const main = fn.traffic.toSorted((a, b) => b.weight - a.weight)[0];
+    return main && this.revision(main.revision);
+  }
+
   instances(name: FunctionName): InstanceRecord[] {
     return this.#instances.of(name).flatMap((id) => this.#snapshot.get('instance', id) ?? []);
   }

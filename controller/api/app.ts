@@ -37,7 +37,7 @@ import {
 } from './schemas.ts';
 import { addSecretRoutes } from './secrets.ts';
 import { readStatus } from './status.ts';
-import { liveRevision, summarize } from './summaries.ts';
+import { summarize } from './summaries.ts';
 
 export interface ApiDeps {
   readonly context: ServiceContext;
@@ -131,7 +131,7 @@ export function createApi({ context, access, reconciler, deployer, secrets }: Ap
         ...(failed && {
           failed: { ...failed, problem: { ...failed.problem, logs: [...(failed.problem.logs ?? [])] } },
         }),
-        spec: liveRevision(view, fn)?.spec ?? revisions[0]?.spec ?? null,
+        spec: view.liveRevision(fn)?.spec ?? revisions[0]?.spec ?? null,
         instances: view
           .instances(fn.name)
           .toSorted((a, b) => b.createdAt - a.createdAt)

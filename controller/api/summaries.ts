@@ -1,6 +1,6 @@
 /** Records as the API shows them. */
 
-import type { FunctionRecord, InstanceRecord, RevisionRecord } from '../../core/records.ts';
+import type { FunctionRecord, InstanceRecord } from '../../core/records.ts';
 import type { FunctionSpec } from '../../core/spec.ts';
 import type { Millis } from '../../core/units.ts';
 import { backoffUntil } from '../plan.ts';
@@ -14,7 +14,7 @@ export function summarize(
   gatewayUrl: string,
   now: Millis,
 ): FunctionSummary {
-  const live = liveRevision(view, fn);
+  const live = view.liveRevision(fn);
   const instances = view.instances(fn.name);
   return {
     name: fn.name,
@@ -28,11 +28,6 @@ export function summarize(
     createdAt: fn.createdAt,
     updatedAt: fn.updatedAt,
   };
-}
-
-export function liveRevision(view: View, fn: FunctionRecord): RevisionRecord | undefined {
-  const main = fn.traffic.toSorted((a, b) => b.weight - a.weight)[0];
-  return main && view.revision(main.revision);
 }
 
 function stateOf(fn: FunctionRecord, instances: readonly InstanceRecord[], now: Millis): FunctionSummary['state'] {
