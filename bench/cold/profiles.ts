@@ -6,6 +6,7 @@ import { sandboxProfile } from '../../worker/sandbox/profile.ts';
 
 /** As much of it as is taken out. */
 export interface Profile {
+  hooks?: object;
   process: { args: string[]; rlimits: object[] };
   linux: {
     namespaces: { type: string }[];
@@ -35,6 +36,7 @@ export const ITEMS: Readonly<Record<string, { readonly name: string; readonly re
       dropNamespaces(profile, ['user']);
       delete profile.linux.uidMappings;
       delete profile.linux.gidMappings;
+      delete profile.hooks; // Limits it.
     },
   },
   network: { name: 'network namespace', remove: (profile) => dropNamespaces(profile, ['network']) },

@@ -24,7 +24,6 @@ async function inVm(): Promise<string> {
   const { stdout, console, exitCode } = await runInVm(`node ${MAIN}`, {
     project: ['core', 'worker', 'runtime/node', 'test/abuse', 'test/support', 'package.json'],
     packages: ['koffi', 'pino', 'zod', 'yaml'],
-    programs: ['/usr/bin/nsenter'],
     within: WITHIN,
   });
   if (exitCode !== 0) throw new Error(`${stdout}\n${console.slice(-4000)}`);

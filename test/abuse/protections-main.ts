@@ -4,15 +4,14 @@
 
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readlinkSync } from 'node:fs';
+import { readlinkSync } from 'node:fs';
 import { chmod, chown, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { loadConfig } from '../../core/config.ts';
 import { openCgroups } from '../../worker/cgroup/open.ts';
-import { sandboxProfile, USER_NAMESPACE_LIMITS } from '../../worker/sandbox/profile.ts';
-import { eventually } from '../support/eventually.ts';
+import { sandboxProfile } from '../../worker/sandbox/profile.ts';
 import { testDirectory } from '../support/directory.ts';
 import type { Profile, Protection, Scene } from './cases/protection.ts';
 import { PROTECTIONS } from './cases/protections.ts';
@@ -86,13 +85,12 @@ function profileFor(probe: string, args: Readonly<Record<string, string | number
 }
 
 /** What the probe printed; undefined when it did not live to print anything. */
-async function valueOf(profile: Profile, limited: boolean): Promise<unknown> {
+async function valueOf(profile: Profile): Promise<unknown> {
   const id = `protection-${made++}`;
   const bundle = join(directory.path, id);
   const output = join(bundle, 'output');
   const state = join(directory.path, 'state');
   const runc = (command: string, ...args: readonly string[]): Promise<unknown> =>
-    // Its output is a file: a container that is created keeps it open.
     run('sh', ['-c', 'exec runc "$@" </dev/null >>"$0" 2>&1', output, '--root', state, command, ...args, id], {
       timeout: WITHIN,
     });
@@ -100,15 +98,7 @@ async function valueOf(profile: Profile, limited: boolean): Promise<unknown> {
   await mkdir(bundle);
   await writeFile(join(bundle, 'config.json'), JSON.stringify(profile));
   try {
-    if (limited) {
-      await runc('create', '--bundle', bundle, '--pid-file', join(bundle, 'pid'));
-      const pid = Number(await readFile(join(bundle, 'pid'), 'utf8'));
-      await limitUserNamespace(pid);
-      await runc('start');
-      await eventually(() => {
-        if (existsSync(`/proc/${pid}/exe`)) throw new Error('it has not ended');
-      }, WITHIN);
-    } else await runc('run', '--bundle', bundle).catch(() => {}); // With the status of what it ran.
+    await runc('run', '--bundle', bundle).catch(() => {}); // With the status of what it ran.
     const text = await readFile(output, 'utf8');
     const json = text.split('\n').findLast((line) => /^["[{\d]/.test(line) && !line.startsWith('[INFO'));
     if (json === undefined && text.includes('level=error')) throw new Error(text);
@@ -123,18 +113,11 @@ async function valueOf(profile: Profile, limited: boolean): Promise<unknown> {
   }
 }
 
-/** As the worker does. Never for a process in our own user namespace: that would limit this machine. */
-async function limitUserNamespace(pid: number): Promise<void> {
-  if (readlinkSync(`/proc/${pid}/ns/user`) === readlinkSync('/proc/self/ns/user')) throw new Error('no user namespace');
-  const script = Object.entries(USER_NAMESPACE_LIMITS).map(([name, value]) => `echo ${value} > /proc/sys/user/${name}`);
-  await run('nsenter', ['-U', '-t', String(pid), '--', 'sh', '-c', script.join(';')], { timeout: WITHIN });
-}
-
 /** What was printed under the full profile: several protections have the same probe. */
 const known = new Map<string, Promise<unknown>>();
 
 async function resultOf(protection: Protection, scene: Scene): Promise<ProtectionResult> {
-  const { name, remove, also, limited = false, probe, args, held, open = (value) => !held(value, scene) } = protection;
+  const { name, remove, also, probe, args, held, open = (value) => !held(value, scene) } = protection;
   const make = (): Profile => {
     const profile = profileFor(probe, args?.(scene) ?? {});
     also?.(profile);
@@ -142,11 +125,11 @@ async function resultOf(protection: Protection, scene: Scene): Promise<Protectio
   };
   const full = make();
   const key = JSON.stringify(full);
-  if (!known.has(key)) known.set(key, valueOf(full, limited));
+  if (!known.has(key)) known.set(key, valueOf(full));
   const value = await known.get(key);
   const mutated = make();
   remove(mutated);
-  const other = await valueOf(mutated, false);
+  const other = await valueOf(mutated);
   return { name, with: value, without: other, held: held(value, scene), open: open(other, scene) };
 }
 

@@ -2,12 +2,12 @@
  *  The runtime only starts: ending and cleaning up go through the cgroup and our own records, since `delete -f` of either
  *  leaves cgroups behind and a damaged state file makes both blind to a container that still runs. */
 
-import { spawn } from 'node:child_process';
 import { existsSync, rmSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { FnError } from '../../core/errors.ts';
 import type { Millis } from '../../core/units.ts';
+import { runProgram } from '../program.ts';
 
 export type DriverName = 'crun' | 'runc';
 
@@ -19,7 +19,6 @@ export interface StartOptions {
   readonly logFd: number;
   /** Becomes descriptor 3. */
   readonly listenFd: number;
-  readonly signal?: AbortSignal;
 }
 
 export interface Driver {
@@ -44,30 +43,23 @@ export function createDriver(name: DriverName, stateDirectory: string, decoy?: s
   const root = join(stateDirectory, name);
   return {
     name,
-    async start({ id, bundle, logFd, listenFd, signal }) {
+    async start({ id, bundle, logFd, listenFd }) {
       await mkdir(root, { recursive: true, mode: 0o700 });
       const pidFile = join(bundle, 'pid');
-      const args = [
-        '--root',
-        root,
-        'run',
-        '--detach',
-        '--preserve-fds',
-        '1',
-        '--bundle',
-        bundle,
-        '--pid-file',
-        pidFile,
-        id,
-      ];
-      const output = await run(
-        binary,
-        args,
-        [logFd, listenFd],
-        AbortSignal.any([AbortSignal.timeout(START_WITHIN), ...(signal ? [signal] : [])]),
-      );
+      const args = ['run', '--detach', '--preserve-fds', '1', '--bundle', bundle, '--pid-file', pidFile, id];
+      const status = await runProgram(binary, ['--root', root, ...args], {
+        env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
+        fds: [logFd, logFd, listenFd],
+        within: START_WITHIN,
+      });
+      // What it says goes to the log together with the sandbox's output; the caller reads it there.
+      if (status === 'unknown' || status.exitCode !== 0) {
+        const how =
+          status === 'unknown' ? 'unknown status' : `status ${status.exitCode ?? `of signal ${status.signal}`}`;
+        throw new FnError('internal', `${name} failed with ${how}`);
+      }
       const pid = Number(await readFile(pidFile, 'utf8').catch(() => '0'));
-      if (!pid) throw new FnError('internal', `${name} started nothing: ${output || 'it said nothing'}`);
+      if (!pid) throw new FnError('internal', `${name} started nothing`);
       return pid;
     },
     async forget(id, cgroupsPath) {
@@ -81,28 +73,4 @@ export function createDriver(name: DriverName, stateDirectory: string, decoy?: s
 export function findProgram(name: string): string | undefined {
   const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
   return directories.map((directory) => join(directory, name)).find((path) => existsSync(path));
-}
-
-/** Runs the runtime. Its own messages go to the log descriptor together with the sandbox's output, so a failure is told by
- *  its status; the caller reads the log's tail for the reason. */
-function run(
-  binary: string,
-  args: string[],
-  [logFd, listenFd]: [number, number],
-  signal: AbortSignal,
-): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(binary, args, {
-      stdio: ['ignore', logFd, logFd, listenFd],
-      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
-      signal,
-      killSignal: 'SIGKILL',
-    });
-    child.once('error', (cause) =>
-      reject(new FnError('internal', `${binary} could not run: ${cause.message}`, { cause })),
-    );
-    child.once('exit', (code, killed) =>
-      code === 0 ? resolve('') : reject(new FnError('internal', `${binary} failed with ${killed ?? `status ${code}`}`)),
-    );
-  });
 }

@@ -74,6 +74,7 @@ export function sandboxProfile(input: ProfileInput): object {
       ],
     },
     root: { path: input.rootfs, readonly: true },
+    hooks: { createContainer: [limitUserNamespace(input.hostId)] },
     mounts: [
       { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev', 'hidepid=2'] },
       {
@@ -126,9 +127,9 @@ export function sandboxProfile(input: ProfileInput): object {
   };
 }
 
-/** Per-user-namespace kernel limits, written before any foreign code runs. Without them one sandbox can use up what the
- *  kernel charges to the uid that created it, root: 128 inotify instances, and the host itself has none left. */
-export const USER_NAMESPACE_LIMITS: Readonly<Record<string, number>> = {
+/** Per-user-namespace kernel limits. Without them one sandbox can use up what the kernel charges to the uid that created it,
+ *  root: 128 inotify instances, and the host itself has none left. */
+const USER_NAMESPACE_LIMITS: Readonly<Record<string, number>> = {
   max_inotify_instances: 16,
   max_inotify_watches: 8192,
   max_user_namespaces: 0,
@@ -139,3 +140,15 @@ export const USER_NAMESPACE_LIMITS: Readonly<Record<string, number>> = {
   max_uts_namespaces: 0,
   max_cgroup_namespaces: 0,
 };
+
+/** Only root of the user namespace can write them, from inside: the runtime does so between making the sandbox and leaving
+ *  the host's files, with the host's shell. In the host's own user namespace the same would limit the machine, so the
+ *  script looks where it is first. It reads what the runtime tells it, since crun fails when nobody does. */
+const LIMIT_SCRIPT = [
+  'read -r state; read -r inside outside size </proc/self/uid_map && [ "$inside $outside" = "0 $1" ]',
+  ...Object.entries(USER_NAMESPACE_LIMITS).map(([name, value]) => `echo ${value} >/proc/sys/user/${name}`),
+].join(' && ');
+
+function limitUserNamespace(hostId: number): object {
+  return { path: '/bin/sh', args: ['sh', '-c', LIMIT_SCRIPT, 'sh', String(hostId)] };
+}

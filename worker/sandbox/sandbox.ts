@@ -2,7 +2,6 @@
  *  ends. Whatever it owns on the host is below FN_HOME/sandboxes/<id>, its socket, its cgroup and its uid range, so that a
  *  later process can find and remove all of it by the id alone. */
 
-import { spawn } from 'node:child_process';
 import {
   closeSync,
   constants,
@@ -32,7 +31,7 @@ import { Line, type Reply } from './line.ts';
 import type { Driver } from './driver.ts';
 import { endOf } from './end.ts';
 import { LogPipe, type PipeLine } from './log-pipe.ts';
-import { sandboxProfile, USER_NAMESPACE_LIMITS } from './profile.ts';
+import { sandboxProfile } from './profile.ts';
 import type { UidSlots } from './slots.ts';
 
 export interface SandboxHost {
@@ -161,9 +160,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
       const pid = await driver.start({ id, bundle: directory, logFd, listenFd });
       const state: SandboxState<Owner> = { id, class: wanted, slot, pid, pidStart: startTimeOf(pid) ?? '' };
       writeState(config, state);
-      const sandbox = new Sandbox<Owner>(host, state);
-      await limitUserNamespace(pid);
-      return sandbox;
+      return new Sandbox<Owner>(host, state);
     } catch (error) {
       const said = logFd >= 0 ? drain(logFd) : '';
       await removeLeftovers(host, id).finally(() => {
@@ -361,27 +358,4 @@ function drain(logFd: number): string {
   } catch {
     return ''; // EAGAIN: it wrote nothing.
   }
-}
-
-const LIMIT_SCRIPT = Object.entries(USER_NAMESPACE_LIMITS)
-  .map(([name, value]) => `echo ${value} > /proc/sys/user/${name}`)
-  .join(';');
-
-/** Both runtimes refuse these through the configuration; from inside the user namespace, as its root, they can be set. */
-function limitUserNamespace(pid: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('nsenter', ['-U', '-t', String(pid), '--', 'sh', '-c', LIMIT_SCRIPT], {
-      stdio: 'ignore',
-      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
-      timeout: 5000,
-    });
-    child.once('error', (cause) =>
-      reject(new FnError('machine.unsupported', 'nsenter (util-linux) is missing', { cause })),
-    );
-    child.once('exit', (code) =>
-      code === 0
-        ? resolve()
-        : reject(new FnError('internal', `limits of the user namespace: nsenter failed with ${code}`)),
-    );
-  });
 }

@@ -11,6 +11,7 @@ export interface Profile {
     rlimits: { type: string }[];
   };
   root: { readonly: boolean };
+  hooks?: object;
   mounts: { destination: string; type?: string; source?: string; options: string[] }[];
   linux: {
     cgroupsPath: string;
@@ -38,8 +39,6 @@ export interface Protection {
   readonly remove: (profile: Profile) => void;
   /** Changes both runs. */
   readonly also?: (profile: Profile) => void;
-  /** In the first run the limits of the user namespace are set. */
-  readonly limited?: true;
   readonly probe: string;
   readonly args?: (scene: Scene) => Readonly<Record<string, string | number>>;
   readonly held: (value: unknown, scene: Scene) => boolean;

@@ -56,6 +56,7 @@ export const PROTECTIONS: readonly Protection[] = [
       withoutNamespace('user')(profile);
       delete profile.linux.uidMappings;
       delete profile.linux.gidMappings;
+      delete profile.hooks; // Limits it.
     },
     probe: 'files/read',
     args: () => ({ path: '/etc/of-host-user-1000' }),
@@ -184,8 +185,7 @@ export const PROTECTIONS: readonly Protection[] = [
   },
   {
     name: 'limits of the user namespace',
-    remove: () => {},
-    limited: true,
+    remove: (profile) => delete profile.hooks,
     probe: 'limits/inotify',
     held: stopped,
     open: (value) => Number(at(value, 'opened')) > 16,
