@@ -121,7 +121,7 @@ function failure({ command, timeout }: NpmRun, output: string, timedOut: boolean
     .filter(
       (line) => line !== '' && !/^A complete log of this run|^\s+.*-debug-\d+\.log$|^Log files were not/.test(line),
     );
-  const logs = lines.slice(-SHOWN_LINES);
+  const logs = saying(lines).slice(-SHOWN_LINES);
   if (timedOut) {
     return new FnError('build.dependency', `npm ${command} did not end within ${formatDuration(timeout)}`, {
       logs,
@@ -129,5 +129,17 @@ function failure({ command, timeout }: NpmRun, output: string, timedOut: boolean
     });
   }
   const first = lines.find((line) => !/^(code|npm warn|errno|syscall) /.test(line)) ?? 'it said nothing';
-  return new FnError('build.dependency', `npm ${command} failed: ${first}`, { logs });
+  const outOfStep = /package\.json and package-lock\.json .*in sync/.test(first);
+  return new FnError('build.dependency', `npm ${command} failed: ${first}`, {
+    logs,
+    ...(outOfStep && {
+      hint: 'Run "npm install" in the function\'s directory, which brings package-lock.json up to date.',
+    }),
+  });
+}
+
+/** Without the usage that npm prints below some failures, which would push what failed out of sight. */
+function saying(lines: readonly string[]): readonly string[] {
+  const usage = lines.findIndex((line) => /^(Usage:|Clean install a project|Install a package)$/.test(line));
+  return usage > 0 ? lines.slice(0, usage) : lines;
 }

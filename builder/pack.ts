@@ -1,6 +1,8 @@
 /** Packs a function's directory for the way to the builder. The half of it that runs in the CLI: it loads neither parser nor
  *  schema, since start-up is a large part of a quick deploy. Both sides have the same bounds, so what packs also unpacks. */
 
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
@@ -22,6 +24,8 @@ export const SPEC_FILE = 'fn.yaml';
  *  @throws FnError spec.missing, or package.invalid when it is too large or holds what cannot be packed; all of it is
  *  found before the first byte. */
 export async function packDirectory(directory: string): Promise<Readable> {
+  // First, so that a wrong directory, which may be a whole disk, is told at once.
+  if (!existsSync(join(directory, SPEC_FILE))) throw noSpec(directory);
   const files = await listFiles(directory, ignoring(directory));
   requireSpec(files, directory);
   checkSize(files);
@@ -52,5 +56,11 @@ function checkSize(files: readonly ListedFile[]): void {
 
 export function requireSpec(files: readonly ListedFile[], where: string): void {
   if (files.some((file) => file.path === SPEC_FILE && file.type === 'file')) return;
-  throw new FnError('spec.missing', `${where} has no ${SPEC_FILE}`);
+  throw noSpec(where);
+}
+
+function noSpec(where: string): FnError {
+  const other = ['fn.yml', 'fn.json'].find((name) => existsSync(join(where, name)));
+  if (other === undefined) return new FnError('spec.missing', `${where} has no ${SPEC_FILE}`);
+  return new FnError('spec.missing', `${where} has ${other}, but no ${SPEC_FILE}`, { hint: `Call it ${SPEC_FILE}.` });
 }

@@ -90,7 +90,7 @@ export function unreachableAt(url: string, error: unknown): FnError {
   if (error instanceof FnError) return error;
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   const why = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message;
-  return new FnError('server.unreachable', `nothing usable answers at ${url} (${why})`, { cause: error });
+  return new FnError('server.unreachable', `nothing usable answers at ${url} (${why})`);
 }
 
 async function* linesOf(response: Response): AsyncGenerator<string> {

@@ -38,7 +38,10 @@ export function parseArguments(name: string, verb: Verb, argv: readonly string[]
     }
   }
   const { min, max } = verb.count;
-  if (positionals.length < min) refuse(`${verb.operands} is missing`, `Usage: fn ${name} ${verb.operands}`);
+  if (positionals.length < min) {
+    const missing = verb.operands.split(' ')[positionals.length] ?? verb.operands;
+    refuse(`${missing} is missing`, `Usage: fn ${name} ${verb.operands}`);
+  }
   if (positionals.length > max) {
     refuse(`"${positionals[max]}" is one argument too many`, `Usage: fn ${name} ${verb.operands}`.trimEnd());
   }

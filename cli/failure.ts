@@ -6,11 +6,15 @@ import { dim, paint } from './output.ts';
 
 export interface FailureOptions {
   readonly json: boolean;
+  /** The verb that was typed, whose help is the best hint where an error has none of its own. */
+  readonly verb?: string | undefined;
 }
 
 /** Prints the failure to standard error; returns the exit code. */
-export function fail(error: unknown, { json }: FailureOptions): number {
-  const problem = toFnError(error).toProblem();
+export function fail(error: unknown, { json, verb }: FailureOptions): number {
+  const found = toFnError(error);
+  const general = found.code === 'usage.invalid' && found.options.hint === undefined && verb !== undefined;
+  const problem = { ...found.toProblem(), ...(general && { hint: `See "fn help ${verb}".` }) };
   console.error(json ? JSON.stringify(problem) : describeProblem(problem, causeOf(error)));
   return problem.code === 'usage.invalid' ? 2 : 1;
 }

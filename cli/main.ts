@@ -7,6 +7,9 @@ import { helpOf, overview } from './help.ts';
 import { parseArguments } from './arguments.ts';
 import { findVerb } from './verbs.ts';
 
+/** The verb that was typed, once it is known to be one. */
+let verbName: string | undefined;
+
 async function main(argv: readonly string[]): Promise<number> {
   const [first, ...rest] = argv;
   if (first === undefined || first === '--help' || first === '-h') {
@@ -14,6 +17,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return first === undefined ? 2 : 0;
   }
   const { name, load } = findVerb(first === '--version' || first === '-v' ? 'version' : first);
+  verbName = name;
   const verb = await load();
   const parsed = parseArguments(name, verb, rest);
   if (parsed === 'help') {
@@ -31,5 +35,5 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  process.exitCode = fail(error, { json: process.argv.includes('--json') });
+  process.exitCode = fail(error, { json: process.argv.includes('--json'), verb: verbName });
 }

@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path';
 import { parseRange } from './addresses.ts';
 import { FnError } from './errors.ts';
 import type { NodeId } from './ids.ts';
+import { nearest } from './nearest.ts';
 
 interface Setting {
   readonly env: string;
@@ -313,6 +314,15 @@ function read(setting: Setting, env: NodeJS.ProcessEnv): string | number {
 /** The members of a setting that is a list. */
 export function listOf(text: string): string[] {
   return text.split(/[\s,]+/).filter((one) => one !== '');
+}
+
+/** Variables that look like settings and are none: a typing error would otherwise be silent. */
+export function unknownSettings(
+  env: NodeJS.ProcessEnv,
+): { readonly name: string; readonly near: string | undefined }[] {
+  const known = Object.values(SETTINGS).map((setting) => setting.env as string);
+  const strange = Object.keys(env).filter((name) => name.startsWith('FN_') && !known.includes(name));
+  return strange.map((name) => ({ name, near: nearest(name, known) }));
 }
 
 export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {

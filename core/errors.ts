@@ -23,7 +23,7 @@ export const ERRORS = {
   'alias.not_found': kind(
     404,
     'user',
-    'The function has no such alias',
+    'The function has no such alias or revision',
     'See "fn alias ls"; a revision can be called by its number while it has traffic or an alias.',
   ),
   'auth.required': kind(401, 'user', 'A valid token is required', 'Send the bearer token from context.json.'),

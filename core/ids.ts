@@ -22,6 +22,8 @@ export type Digest = Brand<'Digest'>;
 
 /** RFC 1123 label, but at most 40 characters, so that `<name>-<8 hex>` and derived names stay below 63. */
 export const FUNCTION_NAME_PATTERN = /^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$/;
+export const FUNCTION_NAME_ALLOWED =
+  'a DNS label: lower-case letters, digits and "-", at most 40, starting with a letter';
 
 export function parseFunctionName(text: string): FunctionName | undefined {
   return FUNCTION_NAME_PATTERN.test(text) ? (text as FunctionName) : undefined;

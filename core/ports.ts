@@ -2,6 +2,7 @@
  *  who holds the port, where /proc tells, and the setting to change. */
 
 import { chmod, chown, readdir, readFile, readlink, rename, rm } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { FnError } from './errors.ts';
 import { inheritedSockets, type SocketName } from './inherited.ts';
 import { closeFd, type ListeningPort, listenTcp, listenUnix, portOf } from './sockets.ts';
@@ -50,7 +51,7 @@ async function listen({ host, port, env }: PortOptions): Promise<ListeningPort> 
     if (code === 'EADDRINUSE') {
       const holder = await holderOf(port);
       throw new FnError('port.in_use', `${host}:${port} is taken${holder ? ` by ${holder}` : ''}`, {
-        hint: `Stop it, or choose another port: ${env.port}=${port + 1000}.`,
+        hint: `Stop it, or choose another port: ${env.port}=${port < 64_000 ? port + 1000 : port - 1000}.`,
       });
     }
     if (code === 'EACCES') {
@@ -82,8 +83,9 @@ async function holderOf(port: number): Promise<string | undefined> {
     for (const fd of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
       const target = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '');
       if (!inodes.has(target)) continue;
-      const command = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
-      return `${command.trim()} (pid ${pid})`;
+      // Not comm: that is the name of a thread, "MainThread" for node.
+      const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+      return `${basename(/^[^\0 :]*/.exec(command)?.[0] ?? '')} (pid ${pid})`;
     }
   }
   return undefined;

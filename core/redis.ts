@@ -46,12 +46,33 @@ export function connectRedis(config: Config, kind: 'failFast' | 'patient'): Redi
 /** Waits until Redis answers, at most `timeout`. */
 export async function waitForRedis(redis: Redis, timeout: Millis, signal?: AbortSignal): Promise<void> {
   const end = performance.now() + timeout;
+  // A command that is refused while there is no connection does not say why there is none.
+  let lost: unknown;
+  const onError = (error: unknown): void => {
+    lost = error;
+  };
+  redis.on('error', onError);
+  try {
+    await answered(redis, end, signal);
+  } catch (cause) {
+    const { path, host, port } = redis.options;
+    throw new FnError('redis.unavailable', `Redis at ${path ?? `${host}:${port}`} did not answer in time`, {
+      cause: lost ?? cause,
+      ...(path === undefined && { hint: 'Start it, or correct REDIS_URL.' }),
+    });
+  } finally {
+    redis.off('error', onError);
+  }
+}
+
+/** @param end when to give up, on the clock of `performance`. */
+async function answered(redis: Redis, end: Millis, signal: AbortSignal | undefined): Promise<void> {
   for (;;) {
     try {
       await redis.ping();
       return;
     } catch (cause) {
-      if (performance.now() > end) throw new FnError('redis.unavailable', 'Redis did not answer in time', { cause });
+      if (performance.now() > end) throw cause;
       await sleep(20, signal);
     }
   }

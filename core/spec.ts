@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { STICKY_ALLOWED, STICKY_PATTERN } from './aliases.ts';
 import { EGRESS_LIST_LIMIT, EGRESS_POLICIES, parseDestination } from './egress.ts';
-import { FUNCTION_NAME_PATTERN, type FunctionName } from './ids.ts';
+import { FUNCTION_NAME_ALLOWED, FUNCTION_NAME_PATTERN, type FunctionName } from './ids.ts';
 import { HTTP_METHODS, policyShape, undecidedPolicies } from './policies.ts';
 import { quantity, text } from './spec-values.ts';
 import { parseBytes, parseCpu, parseDuration } from './units.ts';
@@ -79,10 +79,7 @@ export type Runtime = (typeof RUNTIMES)[number];
 
 export const specSchema = z
   .strictObject({
-    name: text(
-      FUNCTION_NAME_PATTERN,
-      'a DNS label: lower-case letters, digits and "-", at most 40, starting with a letter',
-    )
+    name: text(FUNCTION_NAME_PATTERN, FUNCTION_NAME_ALLOWED)
       .transform((text) => text as FunctionName)
       .describe('What the function is called, and its path at the gateway'),
     runtime: z.enum(RUNTIMES).default('node').describe('What runs the code'),

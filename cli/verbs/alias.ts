@@ -66,6 +66,8 @@ async function set(
   const { name, path } = aliasOf(callee, SET);
   if (shares.length === 0) throw usage('to which revision?', SET);
   const targets = shares.map((text) => shareOf(name, text, shares.length));
+  const sum = targets.reduce((total, { weight }) => total + weight, 0);
+  if (sum !== 100) throw usage(`the weights sum to ${sum}, not to 100`, SET);
   const api = await Api.open();
   const response = await api.call(path, {
     method: 'PUT',

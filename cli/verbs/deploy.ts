@@ -2,6 +2,7 @@
 
 import { resolve } from 'node:path';
 import { FnError } from '../../core/errors.ts';
+import { functionOf } from '../../core/ids.ts';
 import { formatDuration } from '../../core/units.ts';
 import { Api } from '../api.ts';
 import { deployDirectory, type DeployDone, type DeployStep } from '../deploy.ts';
@@ -29,13 +30,18 @@ export const verb = defineVerb({
     const done: DeployDone[] = [];
     for (const directory of positionals.length > 0 ? positionals : ['.']) {
       const began = performance.now();
+      let revision: string | undefined;
+      const onStep = (step: DeployStep): void => {
+        if (step.step === 'revision') revision = step.text;
+        if (!flags.json) showStep(step);
+      };
       try {
-        const result = await deployDirectory(api, resolve(directory), flags.json ? () => {} : showStep, signal);
+        const result = await deployDirectory(api, resolve(directory), onStep, signal);
         done.push(result);
         if (!flags.json) showDone(result, performance.now() - began);
       } catch (error) {
         if (!signal.aborted) throw error;
-        const hint = 'Unless its revision was already written, the function is as it was: see "fn ls".';
+        const hint = hintAfter(revision);
         if (flags.json) console.error(JSON.stringify(new FnError('process.down', 'interrupted', { hint }).toProblem()));
         else console.error(`interrupted. ${hint}`);
         return INTERRUPTED;
@@ -46,8 +52,14 @@ export const verb = defineVerb({
   },
 });
 
+/** What Ctrl-C left behind. */
+function hintAfter(revision: string | undefined): string {
+  if (revision === undefined) return 'Unless its revision was already written, the function is as it was: see "fn ls".';
+  return `${revision} was already written and goes on without us: see "fn inspect ${functionOf(revision)}".`;
+}
+
 function showStep({ step, text, ms }: DeployStep): void {
-  console.log(`  ${step.padEnd(12)}${text}${dim(`  ${formatDuration(ms)}`)}`);
+  console.log(`  ${step.padEnd(14)}${text}${dim(`  ${formatDuration(ms)}`)}`);
 }
 
 function showDone({ name, revision, url, unchanged }: DeployDone, ms: number): void {

@@ -11,6 +11,7 @@ import { age, dim, printJson, table } from '../output.ts';
 import { defineVerb } from '../verb.ts';
 
 const SHOWN_INSTANCES = 10;
+const SHOWN_REVISIONS = 10;
 
 export const verb = defineVerb({
   operands: '<name>',
@@ -46,6 +47,12 @@ function describe(detail: FunctionDetail): string {
     lines.push('', `Revision ${detail.failed.revision} failed ${age(detail.failed.at)} ago:`);
     lines.push(describeProblem(detail.failed.problem as Problem));
   }
+  if (detail.revisions.length > 1 || detail.aliases.length > 0) {
+    const rows = detail.revisions
+      .slice(0, SHOWN_REVISIONS)
+      .map(({ id, createdAt }) => revisionRow(detail, id, createdAt));
+    lines.push('', table(['REVISION', 'TRAFFIC', 'ALIASES', 'AGE'], rows));
+  }
   const instances = (detail.instances as unknown as InstanceRecord[]).slice(0, SHOWN_INSTANCES);
   if (instances.length > 0) {
     lines.push('', table(['INSTANCE', 'STATE', 'REVISION', 'START', 'AGE', 'END'], instances.map(instanceRow)));
@@ -55,6 +62,15 @@ function describe(detail: FunctionDetail): string {
     lines.push('', table(['AGO', 'DECISION', 'REASON'], rows));
   }
   return lines.join('\n');
+}
+
+function revisionRow({ traffic, aliases }: FunctionDetail, id: string, createdAt: number): string[] {
+  const share = traffic.find(({ revision }) => revision === id);
+  const names = aliases.flatMap(({ name, targets }) => {
+    const target = targets.find(({ revision }) => revision === id);
+    return target ? [`${name} ${target.weight} %`] : [];
+  });
+  return [id, share ? `${share.weight} %` : '-', names.join(', ') || '-', age(createdAt)];
 }
 
 function limits({ memory, cpu, timeout, concurrency, scale }: FunctionSpec): string {

@@ -45,6 +45,9 @@ export const verb = defineVerb({
   ],
   async run({ flags, positionals: [name = ''] }) {
     if (!isCallee(name)) throw new FnError('function.not_found', `"${name}" is no function's name`);
+    if (flags.method !== undefined && !/^[A-Za-z-]+$/.test(flags.method)) {
+      throw new FnError('usage.invalid', `"${flags.method}" is no method`);
+    }
     if (flags.wait && !flags.async) throw new FnError('usage.invalid', '--wait needs --async');
     const config = loadConfig();
     const { gatewayUrl } = (await Api.open(config)).context;

@@ -12,8 +12,8 @@ export const verb = defineVerb({
   operands: '<name>',
   count: { min: 1, max: 1 },
   help: [
-    "Shows a function's log, of all its instances, also of those that are gone. Each line: time, instance, text. Without",
-    'flags the last 100 lines.',
+    "Shows a function's log, of all its instances, also of those that are gone. Each line: time (UTC, with the day unless it is",
+    'today), instance, text. Without flags the last 100 lines.',
   ].join('\n'),
   options: {
     follow: { type: 'boolean', short: 'f', help: 'Keep showing lines as they come, until Ctrl-C' },
@@ -51,7 +51,8 @@ export const verb = defineVerb({
 });
 
 function shown({ at, instance, from, text }: LogLine): string {
-  const time = new Date(at).toISOString().slice(11, 23);
+  const [day = '', clock = ''] = new Date(at).toISOString().slice(0, 23).split('T');
+  const time = day === new Date().toISOString().slice(0, 10) ? clock : `${day} ${clock}`;
   const source = from === 'platform' ? 'platform' : instance.slice(instance.lastIndexOf('-') + 1);
   return `${dim(`${time} ${source.padEnd(8)}`)} ${text}`;
 }

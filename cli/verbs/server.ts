@@ -1,6 +1,6 @@
 /** `fn server`: runs the platform in the foreground until Ctrl-C or SIGTERM. */
 
-import { loadConfig } from '../../core/config.ts';
+import { loadConfig, unknownSettings } from '../../core/config.ts';
 import { FnError } from '../../core/errors.ts';
 import { INTERRUPTED } from '../interrupt.ts';
 import { humanReporter, jsonReporter } from '../server/reporter.ts';
@@ -52,6 +52,9 @@ export const verb = defineVerb({
       else void supervisor.replaceAll();
     });
 
+    for (const { name, near } of unknownSettings(process.env)) {
+      reporter.warn('settings', `${name} is no setting${near === undefined ? '' : `; did you mean ${near}?`}`);
+    }
     reporter.say(`fn is starting in ${config.home}`);
     try {
       const platform = await supervisor.start();

@@ -41,8 +41,11 @@ const setting = z.object({
     .array(share)
     .min(1)
     .max(TARGETS_MAX)
-    .refine((targets) => targets.reduce((sum, { weight }) => sum + weight, 0) === 100, 'weights that sum to 100')
-    .refine((targets) => new Set(targets.map((one) => one.revision)).size === targets.length, 'different revisions'),
+    .refine((targets) => targets.reduce((sum, { weight }) => sum + weight, 0) === 100, 'the weights must sum to 100')
+    .refine(
+      (targets) => new Set(targets.map((one) => one.revision)).size === targets.length,
+      'the revisions must differ',
+    ),
   sticky: z.string().regex(STICKY_PATTERN, STICKY_ALLOWED).optional(),
 });
 

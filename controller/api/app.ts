@@ -137,6 +137,7 @@ export function createApi({ context, access, reconciler, deployer, secrets }: Ap
           .toSorted((a, b) => b.createdAt - a.createdAt)
           .map((instance) => ({ ...instance })),
         revisions: revisions.map(({ id, image, createdAt }) => ({ id, image, createdAt })),
+        aliases: Object.entries(fn.aliases ?? {}).map(([name, { targets }]) => ({ name, targets: [...targets] })),
         decisions: (await readDecisions(redis, fn.name, DECISIONS_SHOWN)).map(mutable),
       };
       return c.json(detail, 200);

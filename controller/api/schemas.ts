@@ -1,7 +1,7 @@
 /** What the API says and takes: the source of its types and of /openapi.json. */
 
 import { z } from '@hono/zod-openapi';
-import { FUNCTION_NAME_PATTERN, type FunctionName } from '../../core/ids.ts';
+import { FUNCTION_NAME_ALLOWED, FUNCTION_NAME_PATTERN, type FunctionName } from '../../core/ids.ts';
 
 export const problemSchema = z
   .object({
@@ -19,7 +19,7 @@ export const problemSchema = z
 export const nameParam = z.object({
   name: z
     .string()
-    .regex(FUNCTION_NAME_PATTERN, 'not a function name')
+    .regex(FUNCTION_NAME_PATTERN, FUNCTION_NAME_ALLOWED)
     .transform((name) => name as FunctionName)
     .openapi({ param: { name: 'name', in: 'path' }, type: 'string', example: 'hello' }),
 });
@@ -39,6 +39,8 @@ export const functionSchema = z
   })
   .openapi('Function');
 export type FunctionSummary = z.output<typeof functionSchema>;
+
+const shareSchema = z.object({ revision: z.string(), weight: z.number() });
 
 const anyObject = z.record(z.string(), z.unknown());
 
@@ -76,12 +78,13 @@ export const invocationSchema = z
 
 export const detailSchema = functionSchema
   .extend({
-    traffic: z.array(z.object({ revision: z.string(), weight: z.number() })),
+    traffic: z.array(shareSchema),
     candidate: z.object({ revision: z.string(), since: z.int() }).optional(),
     failed: z.object({ revision: z.string(), at: z.int(), problem: problemSchema.loose() }).optional(),
     spec: anyObject.nullable().describe('The specification of the revision with traffic, or of the newest'),
     instances: z.array(anyObject).describe('Running and lately ended, newest first'),
-    revisions: z.array(z.object({ id: z.string(), image: z.string(), createdAt: z.int() })),
+    revisions: z.array(z.object({ id: z.string(), image: z.string(), createdAt: z.int() })).describe('Newest first'),
+    aliases: z.array(z.object({ name: z.string(), targets: z.array(shareSchema) })),
     decisions: z.array(decisionSchema),
   })
   .openapi('FunctionDetail');

@@ -14,6 +14,7 @@ import { unpackLayer } from '../../builder/oci/unpack.ts';
 import { validateLayout } from '../../builder/oci/validate.ts';
 import { packDirectory } from '../../builder/pack.ts';
 import { testDirectory, type Tree } from '../support/directory.ts';
+import { rejectionOf } from '../support/thrown.ts';
 import { workshop, type Workshop } from './support.ts';
 
 const SPEC = { 'fn.yaml': 'name: hello\nhandler: index.default\n' };
@@ -188,6 +189,13 @@ describe('packing', () => {
   test('needs a fn.yaml', async () => {
     await using home = await testDirectory();
     await expect(packDirectory(await home.write(HELLO))).rejects.toMatchObject({ code: 'spec.missing' });
+    const other = await home.write({ ...HELLO, 'fn.yml': 'name: hello\n' }, 'other');
+    const error = await rejectionOf(packDirectory(other));
+    expect(`${error.message}. ${error.hint}`).toMatch(/has fn\.yml, but no fn\.yaml\. Call it fn\.yaml\./);
+  });
+
+  test('says that there is no fn.yaml before it looks at what else is there', async () => {
+    await expect(packDirectory('/dev')).rejects.toMatchObject({ code: 'spec.missing' }); // Devices cannot be packed.
   });
 
   test('refuses too much, and names the largest files', async () => {

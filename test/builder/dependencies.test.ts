@@ -111,10 +111,12 @@ describe('dependencies', () => {
     await using shop = await workshop();
     const lock = registry.lock.replace(/"node_modules\/other":\{.*?\}/, '').replace(/,(?=\})/, '');
     const files = { ...index, 'package.json': registry.manifest, 'package-lock.json': lock };
-    await expect(shop.build(files, { env: envFor(registry) })).rejects.toMatchObject({
-      code: 'build.dependency',
-      message: expect.stringMatching(/npm ci failed: .*package.json and package-lock.json/) as string,
-    });
+    const error = await failureOf(shop.build(files, { env: envFor(registry) }));
+    expect(error.code).toBe('build.dependency');
+    expect(error.message).toMatch(/npm ci failed: .*package.json and package-lock.json/);
+    expect(error.options.logs?.join('\n')).toMatch(/Missing: other@.* from lock file/);
+    expect(error.options.logs?.join('\n')).not.toMatch(/Usage|--omit/);
+    expect(error.hint).toMatch(/npm install/);
   });
 
   test.for([

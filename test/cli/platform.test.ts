@@ -76,11 +76,16 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
     expect((await platform.fn(['invoke', 'aliased@1'])).stdout).toBe('one');
     expect((await platform.fn(['invoke', 'aliased'])).stdout).toBe('two');
 
-    expect((await platform.fn(['alias', 'set', 'aliased@old', '1=90', '2=20'])).stderr).toContain('sum to 100');
+    expect((await platform.fn(['alias', 'set', 'aliased@old', '1=90', '2=20'])).stderr).toContain(
+      'sum to 110, not to 100',
+    );
     expect((await platform.fn(['alias', 'set', 'aliased@old', '1=90', '2=10', '--sticky', 'cookie:sid'])).code).toBe(0);
     expect(await platform.fnJson<AliasSummary[]>(['alias', 'ls', 'aliased'])).toMatchObject([
       { function: 'aliased', name: 'old', sticky: 'cookie:sid', targets: [{ weight: 90 }, { weight: 10 }] },
     ]);
+    const inspected = (await platform.fn(['inspect', 'aliased'])).stdout;
+    expect(inspected).toMatch(/aliased-00002 +100 % +old 10 % /);
+    expect(inspected).toMatch(/aliased-00001 +- +old 90 % /);
     expect((await platform.fn(['alias', 'ls'])).stdout).toContain(
       'aliased@old  aliased-00001 90 %, aliased-00002 10 %',
     );

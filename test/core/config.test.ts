@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { loadConfig, SETTINGS } from '../../core/config.ts';
+import { loadConfig, unknownSettings, SETTINGS } from '../../core/config.ts';
 import { thrownBy } from '../support/thrown.ts';
 
 test('everything has a default', () => {
@@ -41,4 +41,12 @@ test('platforms with different homes share neither uid range nor name', () => {
     expect(uidBase + 2000 * 65_536).toBeLessThan(2 ** 32);
   }
   expect(loadConfig({ FN_HOME: '/srv/a', FN_UID_BASE: '500000' }).uidBase).toBe(500_000);
+});
+
+test('a variable that looks like a setting and is none is found, with the one that was meant', () => {
+  const env = { FN_GATEWAY_PROT: '80', FN_HOME: '/srv/a', FN_QUITE_ELSE: 'x', PATH: '/bin' };
+  expect(unknownSettings(env)).toEqual([
+    { name: 'FN_GATEWAY_PROT', near: 'FN_GATEWAY_PORT' },
+    { name: 'FN_QUITE_ELSE', near: undefined },
+  ]);
 });

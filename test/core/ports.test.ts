@@ -25,7 +25,7 @@ test('a taken port names who holds it and the setting to change', async () => {
   const error = await rejectionOf(open('127.0.0.1', port));
   server.close();
   expect(error.code).toBe('port.in_use');
-  expect(error.message).toContain(`127.0.0.1:${port} is taken by`);
+  expect(error.message).toContain(`127.0.0.1:${port} is taken by node`);
   expect(error.message).toContain(`(pid ${process.pid})`);
   expect(error.hint).toContain('FN_API_PORT=');
 });

@@ -70,3 +70,12 @@ test('REDIS_URL is understood in its usual forms, and refused in others', () => 
     expect(thrownBy(() => options(url)).code).toBe('usage.invalid');
   }
 });
+
+test('one that is not there is named, with the reason and the setting', async () => {
+  const redis = connectRedis(loadConfig({ ...process.env, REDIS_URL: 'redis://127.0.0.1:1' }), 'failFast');
+  const error = await rejectionOf(waitForRedis(redis, 50));
+  expect(error.message).toContain('Redis at 127.0.0.1:1 did not answer');
+  expect(String(error.cause)).toMatch(/ECONNREFUSED/);
+  expect(error.hint).toContain('REDIS_URL');
+  redis.disconnect();
+});
