@@ -1,21 +1,26 @@
 /** Runs the probe of each protection twice, in a container with the profile and in one without that protection, and prints a
  *  line of JSON for each: `{"name","with","without","held","open"}`. The containers are made here rather than by the worker,
- *  which makes no other than the full profile. */
+ *  which makes no other than the full profile. To be started in a mount namespace of its own (`unshare --mount`): what some
+ *  containers mount comes out, which is what is tried. */
 
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { readlinkSync } from 'node:fs';
-import { chmod, chown, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync, readlinkSync } from 'node:fs';
+import { chmod, chown, copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { loadConfig } from '../../core/config.ts';
 import { openCgroups } from '../../worker/cgroup/open.ts';
+import { hideHybridCgroup2 } from '../../worker/host.ts';
+import { mount, MS_BIND, MS_SHARED, unmount } from '../../worker/native.ts';
 import { sandboxProfile } from '../../worker/sandbox/profile.ts';
+import { eventually } from '../support/eventually.ts';
 import { testDirectory } from '../support/directory.ts';
 import type { Profile, Protection, Scene } from './cases/protection.ts';
 import { PROTECTIONS } from './cases/protections.ts';
 import { proberDirectory } from './support/prober.ts';
+import { smallestProgram } from './support/program.ts';
 import { makeRootfs } from './support/rootfs.ts';
 
 export interface ProtectionResult {
@@ -36,6 +41,7 @@ const run = promisify(execFile);
 await using directory = await testDirectory();
 await using prober = await proberDirectory('name: prober');
 const config = loadConfig({ FN_HOME: directory.path });
+hideHybridCgroup2(); // For crun, which a few of them need.
 const cgroups = openCgroups(config.instanceOfPlatform);
 const rootfs = join(directory.path, 'rootfs');
 
@@ -54,6 +60,20 @@ async function prepare(): Promise<Scene & AsyncDisposable> {
   await writeFile(secret, 'secret', { mode: 0o600 });
   await chown(secret, 1000, 1000);
   await run('mknod', ['-m', '666', join(rootfs, 'fuse'), 'c', '10', '229']);
+  await run('mknod', ['-m', '666', join(prober.path, 'null'), 'c', '1', '3']);
+  const program = join(prober.path, 'setuid-program');
+  await writeFile(program, smallestProgram());
+  await chown(program, HOST_ID, HOST_ID);
+  await chmod(program, 0o4755);
+  const shared = join(directory.path, 'shared');
+  await cp(prober.path, shared, { recursive: true, filter: (path) => !path.endsWith('/null') });
+  await chmod(shared, 0o755);
+  await mkdir(join(shared, 'later'));
+  mount(shared, shared, null, MS_BIND);
+  mount('none', shared, null, MS_SHARED);
+  const marked = join(directory.path, 'marked');
+  await mkdir(marked);
+  await writeFile(join(marked, 'marker'), '');
   const server = createServer((socket) => socket.end()).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const names = ['ipc', 'cgroup', 'uts'];
@@ -61,8 +81,11 @@ async function prepare(): Promise<Scene & AsyncDisposable> {
     port: (server.address() as AddressInfo).port,
     hostPid: process.pid,
     namespaces: Object.fromEntries(names.map((name) => [name, readlinkSync(`/proc/self/ns/${name}`)])),
+    shared,
+    marked,
     async [Symbol.asyncDispose]() {
       server.close();
+      while (unmount(shared));
       await cgroups.remove();
     },
   };
@@ -84,64 +107,87 @@ function profileFor(probe: string, args: Readonly<Record<string, string | number
   return profile;
 }
 
-/** What the probe printed; undefined when it did not live to print anything. */
-async function valueOf(profile: Profile): Promise<unknown> {
+/** What the probe printed, or what was seen from outside; undefined when it did not live to print anything. */
+async function valueOf(profile: Profile, protection: Protection): Promise<unknown> {
+  const { driver = 'runc', meanwhile, outside } = protection;
   const id = `protection-${made++}`;
   const bundle = join(directory.path, id);
   const output = join(bundle, 'output');
-  const state = join(directory.path, 'state');
-  const runc = (command: string, ...args: readonly string[]): Promise<unknown> =>
-    run('sh', ['-c', 'exec runc "$@" </dev/null >>"$0" 2>&1', output, '--root', state, command, ...args, id], {
+  const state = join(directory.path, 'state', driver);
+  const runtime = (command: string, ...args: readonly string[]): Promise<unknown> =>
+    // Its output is a file: a container that is created keeps it open.
+    run('sh', ['-c', 'exec "$@" </dev/null >>"$0" 2>&1', output, driver, '--root', state, command, ...args, id], {
       timeout: WITHIN,
     });
   profile.linux.cgroupsPath = cgroups.ociPath(id);
   await mkdir(bundle);
+  await mkdir(state, { recursive: true });
   await writeFile(join(bundle, 'config.json'), JSON.stringify(profile));
   try {
-    await runc('run', '--bundle', bundle).catch(() => {}); // With the status of what it ran.
+    if (meanwhile || outside) {
+      await runtime('create', '--bundle', bundle, '--pid-file', join(bundle, 'pid'));
+      const pid = Number(await readFile(join(bundle, 'pid'), 'utf8'));
+      if (outside) return outside(pid);
+      await meanwhile?.(pid, scene);
+      await runtime('start');
+      await eventually(() => {
+        if (existsSync(`/proc/${pid}/exe`)) throw new Error('it has not ended');
+      }, WITHIN);
+    } else await runtime('run', '--bundle', bundle).catch(() => {}); // With the status of what it ran.
     const text = await readFile(output, 'utf8');
-    const json = text.split('\n').findLast((line) => /^["[{\d]/.test(line) && !line.startsWith('[INFO'));
-    if (json === undefined && text.includes('level=error')) throw new Error(text);
-    return json === undefined ? undefined : (JSON.parse(json) as unknown);
+    const json = text.split('\n').findLast((line) => /^["[{\dtf]/.test(line) && !line.startsWith('[INFO'));
+    if (json === undefined && /level=error|^\d{4}-.*error/m.test(text)) throw new Error(text);
+    const value = json === undefined ? undefined : (JSON.parse(json) as unknown);
+    return protection.afterwards ? { said: value, seen: protection.afterwards(scene) } : value;
+  } catch (error) {
+    throw new Error(await readFile(output, 'utf8').catch(() => ''), { cause: error });
   } finally {
     const group = cgroups.open(id);
     await group.kill();
     await group.remove();
     group[Symbol.dispose]();
+    if (usesShared(protection)) while (unmount(join(scene.shared, 'later')));
     await rm(join(state, id), { recursive: true, force: true });
     await rm(bundle, { recursive: true });
   }
 }
 
-/** What was printed under the full profile: several protections have the same probe. */
+/** They share what is mounted on the host, so they run one after the other. */
+function usesShared({ meanwhile, afterwards }: Protection): boolean {
+  return meanwhile !== undefined || afterwards !== undefined;
+}
+
+/** What came of it, by all that matters to it: several protections have the same probe. */
 const known = new Map<string, Promise<unknown>>();
 
-async function resultOf(protection: Protection, scene: Scene): Promise<ProtectionResult> {
-  const { name, remove, also, probe, args, held, open = (value) => !held(value, scene) } = protection;
-  const make = (): Profile => {
-    const profile = profileFor(probe, args?.(scene) ?? {});
-    also?.(profile);
-    return profile;
-  };
-  const full = make();
-  const key = JSON.stringify(full);
-  if (!known.has(key)) known.set(key, valueOf(full));
-  const value = await known.get(key);
-  const mutated = make();
-  remove(mutated);
-  const other = await valueOf(mutated);
+function valueFor(protection: Protection, change?: (profile: Profile) => void): Promise<unknown> {
+  const { name, probe, args, also, driver, outside } = protection;
+  const profile = profileFor(probe, args?.(scene) ?? {});
+  also?.(profile, scene);
+  change?.(profile);
+  const key = JSON.stringify([profile, driver, usesShared(protection) || outside ? name : '']);
+  const value = known.get(key) ?? valueOf(profile, protection);
+  known.set(key, value);
+  return value;
+}
+
+async function resultOf(protection: Protection): Promise<ProtectionResult> {
+  const { name, remove, held, open = (value) => !held(value, scene) } = protection;
+  const value = await valueFor(protection);
+  const other = await valueFor(protection, remove);
   return { name, with: value, without: other, held: held(value, scene), open: open(other, scene) };
 }
 
 await using scene = await prepare();
-const waiting = PROTECTIONS.values();
-const client = async (): Promise<void> => {
+const client = async (waiting: Iterable<Protection>): Promise<void> => {
   for (const protection of waiting) {
-    const result = await resultOf(protection, scene).catch((error: unknown) => ({
+    const result = await resultOf(protection).catch((error: unknown) => ({
       name: protection.name,
       error: error instanceof Error ? error.message : String(error),
     }));
     process.stdout.write(`${JSON.stringify(result)}\n`);
   }
 };
-await Promise.all(Array.from({ length: AT_ONCE }, client));
+const alone = PROTECTIONS.filter(usesShared);
+const others = PROTECTIONS.filter((one) => !usesShared(one)).values();
+await Promise.all([client(alone), ...Array.from({ length: AT_ONCE - 1 }, () => client(others))]);

@@ -2,7 +2,10 @@
  *  is not under the profile without that one item. Where two items hold the same thing, both are taken away for one run and
  *  one of them for the other, so that it is always one item that makes the difference. */
 
+import { GROUP_PROTECTIONS } from './group-protections.ts';
+import { makesDevices, MOUNT_PROTECTIONS } from './mount-protections.ts';
 import {
+  all,
   asRoot,
   at,
   is,
@@ -12,32 +15,77 @@ import {
   type Protection,
   stopped,
   withCapability,
+  withNewPrivileges,
+  withoutHooks,
   withoutNamespace,
   withoutOption,
+  withoutSeccomp,
+  withoutUserNamespace,
 } from './protection.ts';
 
+const isEmpty = (value: unknown): boolean => Object.keys(Object(value) as object).length === 0;
+
+/** Where the filter looks at arguments: what would be allowed if it did not. */
+const FILTERED = [
+  { name: 'kinds of sockets', call: 'socket', probe: 'kernel/otherSockets', held: isEmpty },
+  {
+    name: 'clone without namespaces',
+    call: 'clone',
+    also: withoutHooks, // The limits of its user namespace would hold it too.
+    probe: 'kernel/cloneEach',
+    held: all('EPERM'),
+    open: (value: unknown) => at(value, 'user') === 'ok',
+  },
+  { name: 'no clone3', call: 'clone3', probe: 'kernel/clone3', held: is('ENOSYS') },
+  {
+    name: 'one personality',
+    call: 'personality',
+    probe: 'kernel/disableAddressRandomisation',
+    held: is('EPERM'),
+    open: isOk,
+  },
+  {
+    name: 'no devices by mknod',
+    call: 'mknod',
+    also: makesDevices,
+    probe: 'mounts/deviceIn',
+    args: () => ({ directory: '/tmp' }),
+    held: is('mknod EPERM'),
+    open: is('EACCES'), // Made; /tmp is nodev.
+  },
+];
+
 export const PROTECTIONS: readonly Protection[] = [
+  ...MOUNT_PROTECTIONS,
+  ...GROUP_PROTECTIONS,
   {
     name: 'seccomp',
-    remove: ({ linux }) => delete linux.seccomp,
+    remove: withoutSeccomp,
     probe: 'kernel/askForKeyring',
     held: is('EPERM'),
     open: isOk,
   },
   {
     name: 'seccomp: one architecture',
-    remove: ({ linux }) => delete linux.seccomp,
+    remove: withoutSeccomp,
     probe: 'kernel/otherDoors',
     held: (value) => String(value) === 'SIGSYS,SIGSYS',
     open: (value) => String(value).startsWith('lived'),
   },
+  ...FILTERED.map(({ name, call, ...rest }): Protection => ({
+    ...rest,
+    name: `seccomp: ${name}`,
+    remove: ({ linux: { seccomp } }) => {
+      if (!seccomp) return;
+      const others = seccomp.syscalls.filter(({ names }) => !names.includes(call));
+      seccomp.syscalls = [...others, { names: [call], action: 'SCMP_ACT_ALLOW' }];
+    },
+  })),
   {
     name: 'no_new_privs',
     // runc installs the filter first where no_new_privs does not allow it later, and cannot change users after that.
-    also: ({ linux }) => delete linux.seccomp,
-    remove: ({ process }) => {
-      process.noNewPrivileges = false;
-    },
+    also: withoutSeccomp,
+    remove: withNewPrivileges,
     probe: 'files/setuidProgram',
     args: () => ({ path: '/usr/local/bin/setuid-init' }),
     held: (value) => value === 1000,
@@ -52,12 +100,7 @@ export const PROTECTIONS: readonly Protection[] = [
   },
   {
     name: 'user namespace',
-    remove: (profile) => {
-      withoutNamespace('user')(profile);
-      delete profile.linux.uidMappings;
-      delete profile.linux.gidMappings;
-      delete profile.hooks; // Limits it.
-    },
+    remove: withoutUserNamespace,
     probe: 'files/read',
     args: () => ({ path: '/etc/of-host-user-1000' }),
     held: is('EACCES'),
@@ -111,28 +154,6 @@ export const PROTECTIONS: readonly Protection[] = [
   limit('MEMLOCK', 'Max locked memory', 65_536),
   limit('MSGQUEUE', 'Max msgqueue size', 0),
   limit('SIGPENDING', 'Max pending signals', 1024),
-  {
-    name: 'masked paths',
-    remove: ({ linux }) => {
-      linux.maskedPaths = [];
-    },
-    probe: 'files/maskedFiles',
-    held: (value) => Object.values(Object(value) as object).every((size) => typeof size === 'string' || size === 0),
-  },
-  {
-    name: 'read-only paths',
-    also: (profile) => {
-      asRoot(profile);
-      withCapability('CAP_NET_ADMIN')(profile);
-    },
-    remove: ({ linux }) => {
-      linux.readonlyPaths = [];
-    },
-    probe: 'files/openForWriting',
-    args: () => ({ path: '/proc/sys/net/ipv4/ip_forward' }),
-    held: is('EROFS'),
-    open: isOk,
-  },
   ...['/tmp', '/dev/shm', '/dev'].flatMap((path): Protection[] => {
     const key = path.split('/').at(-1) ?? '';
     const most = { tmp: 64 * 2 ** 20, shm: 16 * 2 ** 20, dev: 65_536 }[key] ?? 0;
@@ -152,54 +173,15 @@ export const PROTECTIONS: readonly Protection[] = [
     ];
   }),
   {
-    name: 'noexec on /dev/shm',
-    remove: withoutOption('/dev/shm', /^noexec$/),
-    probe: 'files/execute',
-    args: () => ({ directory: '/dev/shm' }),
-    held: is('EACCES'),
-    open: isOk,
-  },
-  {
-    name: 'pids limit',
-    remove: ({ linux }) => delete linux.resources.pids,
-    probe: 'limits/sleepers',
-    args: () => ({ count: 150 }),
-    held: stopped,
-  },
-  {
-    name: 'memory limit',
-    remove: ({ linux }) => delete linux.resources.memory,
-    probe: 'limits/allocate',
-    args: () => ({ mib: 300 }),
-    held: (value) => value === undefined, // It was killed.
-    open: (value) => value === 300,
-  },
-  {
-    name: 'device cgroup',
-    remove: ({ linux }) => {
-      linux.resources.devices = [{ allow: true, access: 'rwm' }];
-    },
-    probe: 'files/openDevice',
-    args: () => ({ path: '/fuse' }),
-    held: is('EPERM'),
-  },
-  {
-    name: 'limits of the user namespace',
-    remove: (profile) => delete profile.hooks,
-    probe: 'limits/inotify',
-    held: stopped,
-    open: (value) => Number(at(value, 'opened')) > 16,
-  },
-  {
     name: 'pid namespace',
-    remove: (profile) => {
-      withoutNamespace('pid')(profile);
+    also: (profile) => {
       // Only who owns the pid namespace may mount its /proc.
       const proc = { destination: '/proc', type: 'bind', source: '/proc', options: ['rbind'] };
       profile.mounts = profile.mounts.map((mount) => (mount.destination === '/proc' ? proc : mount));
       profile.linux.maskedPaths = [];
       profile.linux.readonlyPaths = [];
     },
+    remove: withoutNamespace('pid'),
     probe: 'visibility/signalHostPid',
     args: ({ hostPid }) => ({ pid: hostPid }),
     held: is('ESRCH'),

@@ -100,14 +100,6 @@ export function rootOfInit() {
   return { entries: readdirSync('/proc/1/root').sort(), same: statSync('/proc/1/root').ino === statSync('/').ino };
 }
 
-export function mountOptions() {
-  return readFileSync('/proc/self/mountinfo', 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => line.split(' '))
-    .map((fields) => ({ target: fields[4], options: fields[5].split(',') }));
-}
-
 function directoriesBelow(root, skip) {
   if (skip.includes(root)) return [];
   // /proc/<pid> holds processes; of the rest of /proc nothing is left out.

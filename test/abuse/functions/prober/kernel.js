@@ -2,6 +2,7 @@
 
 import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
+import { getSystemErrorName } from 'node:util';
 import { ALLOWED_NEVER, NR } from './numbers.js';
 import { call, fork, koffi, raw, runCode, text } from './syscalls.js';
 
@@ -16,6 +17,8 @@ const CLONE_NEW = {
   mount: 0x00_02_00_00,
 };
 const SIGCHLD = 17;
+/** Machine code: exit_group(42). */
+const EXIT = [0xb8, 231, 0, 0, 0, 0xbf, 42, 0, 0, 0, 0x0f, 0x05];
 
 /** Of all calls that are not on the list, those that answered anything but EPERM. */
 export function allOutsideTheList() {
@@ -47,6 +50,17 @@ export function unshare() {
 /** A child that were born in spite of the filter would not get far: V8 does not survive a fork. */
 export function cloneNamespace() {
   return map(CLONE_NEW, (flag) => call(NR.clone, flag | SIGCHLD));
+}
+
+/** A child in each new namespace, which ends at once, so that it can be told how it went even if it is born. */
+export function cloneEach() {
+  return Object.fromEntries(
+    Object.entries(CLONE_NEW).map(([name, flag]) => {
+      const parent = [0x85, 0xc0, 0x75, EXIT.length];
+      const child = runCode([...fork(flag | SIGCHLD), ...parent, ...EXIT]);
+      return [name, child < 0 ? getSystemErrorName(child) : 'ok'];
+    }),
+  );
 }
 
 export const clone3 = () => call(NR.clone3, 0, 0);
@@ -140,9 +154,8 @@ export function otherDoors() {
 
 /** fork; the child runs the code, then exits with 42. */
 function endOfChild(door) {
-  const exit = [0xb8, 231, 0, 0, 0, 0xbf, 42, 0, 0, 0, 0x0f, 0x05];
-  const parent = [0x85, 0xc0, 0x75, door.length + exit.length]; // test eax, eax; jnz to the end
-  const child = runCode([...fork(), ...parent, ...door, ...exit]);
+  const parent = [0x85, 0xc0, 0x75, door.length + EXIT.length]; // test eax, eax; jnz to the end
+  const child = runCode([...fork(), ...parent, ...door, ...EXIT]);
   const status = Buffer.alloc(4);
   raw(NR.wait4, child, koffi.address(status));
   const signal = status.readInt32LE() & 0x7f;

@@ -79,6 +79,34 @@ export function openFiles({ count }) {
 }
 
 export const inotify = () => exhaust(1000, () => number(raw(NR.inotify_init1, 0)));
+/** Watches of the same 600 files in 15 instances, each of which counts. */
+export function inotifyWatches() {
+  const [INSTANCES, FILES, IN_MODIFY] = [15, 600, 2];
+  const directory = '/tmp/watched';
+  mkdirSync(directory);
+  const names = Array.from({ length: FILES }, (_, n) => `${directory}/${n}`);
+  const fds = [];
+  let watches = 0;
+  try {
+    for (const name of names) closeSync(openSync(name, 'w'));
+    const paths = names.map((name) => text(name));
+    while (fds.length < INSTANCES) {
+      const fd = number(raw(NR.inotify_init1, 0));
+      fds.push(fd);
+      for (const path of paths) {
+        number(raw(NR.inotify_add_watch, fd, path, IN_MODIFY));
+        watches++;
+      }
+    }
+    return { watches, stopped: 'never' };
+  } catch (error) {
+    return { watches, stopped: error.code };
+  } finally {
+    for (const fd of fds) closeSync(fd);
+    rmSync(directory, { recursive: true });
+  }
+}
+
 export const eventfds = () => exhaust(100_000, () => number(raw(NR.eventfd2, 0, 0)));
 export const epolls = () => exhaust(100_000, () => number(raw(NR.epoll_create1, 0)));
 export const memfds = () => exhaust(100_000, () => number(raw(NR.memfd_create, text('m'), 0)));

@@ -21,6 +21,7 @@ export const NR = {
   mount: 165,
   umount2: 166,
   keyctl: 250,
+  inotify_add_watch: 254,
   inotify_init1: 294,
   mknodat: 259,
   unshare: 272,

@@ -43,7 +43,7 @@ export const THREAD = 0x1_0f_00; // VM, FS, FILES, SIGHAND, THREAD
  *  parent's stack, and must not touch it. */
 export function fork(flags = CHILD) {
   const clone = [0xb8, 56, 0, 0, 0];
-  const what = [0xbf, flags & 0xff, (flags >> 8) & 0xff, flags >> 16, 0];
+  const what = [0xbf, ...[0, 8, 16, 24].map((bits) => (flags >>> bits) & 0xff)];
   const zeros = [0x31, 0xf6, 0x31, 0xd2, 0x4d, 0x31, 0xd2, 0x4d, 0x31, 0xc0]; // esi, edx, r10, r8
   return [...clone, ...what, ...zeros, 0x0f, 0x05];
 }
