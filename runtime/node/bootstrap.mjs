@@ -102,7 +102,7 @@ function reply(response, status, body, headers = []) {
 /** Asked once by whoever keeps this sandbox for later: there is time to warm up.
  *  @param {ServerResponse} response */
 async function healthy(response) {
-  await (await import('./warm.mjs')).warmUp({ invoke, loadHandler, serveEvents, serveWeb });
+  await (await import('./warm.mjs')).warmUp({ become, invoke, serveEvents, serveWeb });
   reply(response, 200, { claimed: false });
 }
 
@@ -123,15 +123,15 @@ async function claimed(request, response) {
   }
 }
 
-/** @param {Claim} claim @returns {Promise<Serve>} */
-async function become(claim) {
+/** @param {Claim} claim @param {string} [directory] where its code is @returns {Promise<Serve>} */
+async function become(claim, directory = root) {
   Object.assign(process.env, claim.env);
   process.env['FN_FUNCTION'] = claim.function;
   process.env['FN_REVISION'] = claim.revision;
   process.env['FN_INSTANCE'] = claim.instance;
-  process.chdir(root);
+  process.chdir(directory);
   if (claim.env['FN_TYPESCRIPT'] === '1') (await import('./typescript.mjs')).resolveTypeScript();
-  return invoke(await loadHandler(claim, root));
+  return invoke(await loadHandler(claim, directory));
 }
 
 function listenForClaim() {

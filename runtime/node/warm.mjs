@@ -14,7 +14,7 @@ const CLAIM = {
   function: 'warm',
   revision: 'warm-00000',
   instance: 'warm',
-  handler: '',
+  handler: 'syntax.locate', // Any small module.
   env: {},
   timeoutMs: 1000,
   memoryBytes: 2 ** 26,
@@ -22,13 +22,13 @@ const CLAIM = {
 
 /** Takes the bootstrap's functions instead of importing them: in an image they are not modules of their own.
  *  @param {{
+ *    become: (claim: Claim, directory: string) => Promise<Serve>,
  *    invoke: (handle: Handle) => Serve,
- *    loadHandler: (claim: Claim, root: string) => Promise<Handle>,
  *    serveEvents: (handler: EventHandler, streaming: boolean, claim: Claim) => Handle,
  *    serveWeb: (handler: WebHandler) => Handle,
  *  }} bootstrap */
-export async function warmUp({ invoke, loadHandler, serveEvents, serveWeb }) {
-  await loadHandler({ ...CLAIM, handler: 'syntax.locate' }, import.meta.dirname); // Any small module.
+export async function warmUp({ become, invoke, serveEvents, serveWeb }) {
+  await become(CLAIM, import.meta.dirname);
   const event = serveEvents(async () => ({ statusCode: 200, body: '' }), false, CLAIM);
   const web = serveWeb(async (request) => {
     await request.json();
