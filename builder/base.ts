@@ -5,6 +5,7 @@
 
 import { execFile } from 'node:child_process';
 import { hash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, posix } from 'node:path';
 import { rootCertificates } from 'node:tls';
@@ -28,10 +29,15 @@ export const NODE_PATH = '/usr/local/bin/node';
 export const INIT_PATH = '/sbin/fn-init';
 export const BOOTSTRAP_PATH = '/opt/fn/bootstrap.mjs';
 
+/** Debian, Fedora and Arch have it in the first, Alpine in the second. */
+const INITS = ['/usr/bin/tini-static', '/sbin/tini-static', '/usr/local/bin/tini-static'] as const;
+
 /** This host. */
 export const HOST: BaseParts = {
   node: process.execPath,
-  init: '/usr/bin/tini-static',
+  get init() {
+    return INITS.find((path) => existsSync(path)) ?? INITS[0];
+  },
   runtime: packedRuntime,
 };
 
@@ -100,7 +106,7 @@ async function gather({ node, init, runtime }: BaseParts): Promise<Part[]> {
     hostFile(NODE_PATH, binary, true),
     hostFile(INIT_PATH, init, true).catch((cause: unknown) => {
       throw new FnError('machine.unsupported', `${init} is missing: sandboxes need a small static init`, {
-        hint: 'apt-get install tini',
+        hint: 'apt-get install tini (Arch: tini; Fedora, Alpine: tini-static).',
         cause,
       });
     }),

@@ -16,7 +16,7 @@ import { packEntries } from './oci/layer.ts';
 const MIB = 2 ** 20;
 export const PACKAGE_LIMITS: ExtractLimits = { entries: 20_000, bytes: 512 * MIB, pathBytes: 1024 };
 /** Tar rounds up and adds headers; this much is left for them. */
-const CONTENT_LIMIT: Bytes = 480 * MIB;
+export const CONTENT_LIMIT: Bytes = 480 * MIB;
 
 export const SPEC_FILE = 'fn.yaml';
 

@@ -11,7 +11,7 @@ import type { Millis } from '../core/units.ts';
 const ENDED_KEPT_FOR: Millis = 600_000;
 const ENDED_KEPT = 20;
 /** Revisions without traffic that stay, newest first. */
-const REVISIONS_KEPT = 10;
+export const REVISIONS_KEPT = 10;
 /** Added to FN_START_TIMEOUT_MS before a candidate is given up: unpacking its image, and the queue. */
 export const CANDIDATE_MARGIN: Millis = 20_000;
 /** An instance that ended sooner after its start counts as one that could not start. */

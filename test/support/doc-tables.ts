@@ -2,16 +2,25 @@
  *  when asked to (UPDATE_DOCS=1); the prose around them is written by hand. */
 
 import { z } from 'zod';
+import { CONTENT_LIMIT, PACKAGE_LIMITS } from '../../builder/pack.ts';
 import { COMMON_OPTIONS, type Options } from '../../cli/verb.ts';
 import { VERBS } from '../../cli/verbs.ts';
 import { type ApiDeps, createApi } from '../../controller/api/app.ts';
+import { REVISIONS_KEPT } from '../../controller/plan.ts';
+import { ALIASES_MAX } from '../../core/aliases.ts';
 import { SETTINGS } from '../../core/config.ts';
 import { ERRORS } from '../../core/errors.ts';
+import { LOG_LINE_LIMIT } from '../../core/logs.ts';
 import { METRICS } from '../../core/metrics.ts';
 import { policyShape } from '../../core/policies.ts';
 import { specSchema } from '../../core/spec.ts';
 import { formatBytes, formatDuration } from '../../core/units.ts';
+import { FIELDS_MAX } from '../../gateway/http/fields.ts';
+import { REPLY_HEAD_MAX } from '../../gateway/http/parse-reply.ts';
+import { HEAD_MAX } from '../../gateway/http/parse-request.ts';
 import { REQUIREMENTS } from '../../setup/table.mjs';
+import { BURST, RATE } from '../../worker/sandbox/log-pipe.ts';
+import { PIDS_LIMIT, sandboxProfile } from '../../worker/sandbox/profile.ts';
 import { catalogue } from '../abuse/cases/catalogue.ts';
 
 type JsonSchema = z.core.JSONSchema.JSONSchema;
@@ -25,6 +34,7 @@ export const TABLES: Readonly<Record<string, () => string | Promise<string>>> = 
   'fn-yaml.md': specification,
   'cli.md': verbs,
   'install.md': requirements,
+  'functions.md': limits,
   'abuse.md': hostileFunctions,
 };
 
@@ -74,6 +84,78 @@ function requirements(): string {
     `\`${one.elsewhere.apk}\``,
   ]);
   return table(['Debian, Ubuntu', 'Needed for', 'What it does', 'Fedora', 'Arch', 'Alpine'], rows);
+}
+
+/** The sandbox's are read from a profile, at two sizes where they follow the memory. */
+function limits(): string {
+  const kib = (bytes: number): string => formatBytes(bytes);
+  const [small, large] = [profileOf(64 * 2 ** 20), profileOf(64 * 2 ** 30)];
+  const mounted = (path: string): string => {
+    const share = Math.round((64 * 2 ** 20) / small.sizeOf(path));
+    return `\`memory\` / ${share}, at most ${kib(large.sizeOf(path))}; ${small.inodesOf(path)} files`;
+  };
+  const setting = (name: keyof typeof SETTINGS): string => `\`${SETTINGS[name].env}\``;
+  const standard = specSchema.parse({ name: 'x' });
+  const size = (name: 'bodyLimit' | 'asyncBodyLimit' | 'resultLimit' | 'logLimit'): string =>
+    kib(SETTINGS[name].default);
+  const rows: string[][] = [
+    ['memory of an instance', kib(standard.memory), '`memory`, from 64Mi to 64Gi'],
+    ['cpu of an instance', `${standard.cpu}m`, '`cpu`'],
+    ['a call', formatDuration(standard.timeout), '`timeout`, up to 24h'],
+    ['loading', formatDuration(SETTINGS.startTimeout.default), setting('startTimeout')],
+    ['calls at once in an instance', String(standard.concurrency), '`concurrency`, up to 1000'],
+    ['instances', String(standard.scale.max), `\`scale.max\`; of the machine ${setting('maxInstances')}`],
+    ['requests that wait for an instance', String(SETTINGS.waitingLimit.default), setting('waitingLimit')],
+    ['body of a request', size('bodyLimit'), `\`bodyLimit\`; ${setting('bodyLimit')}`],
+    ['event of a Lambda-style handler', '`memory` / 8', ''],
+    ['body of a reply', 'none', ''],
+    ['head of a request', `${kib(HEAD_MAX)}, ${FIELDS_MAX} fields`, ''],
+    ['head of a reply', kib(REPLY_HEAD_MAX), ''],
+    ['body of a queued call', size('asyncBodyLimit'), setting('asyncBodyLimit')],
+    ['result of a queued call', size('resultLimit'), setting('resultLimit')],
+    ['`/tmp`', mounted('/tmp'), ''],
+    ['`/dev/shm`', mounted('/dev/shm'), ''],
+    ['processes and threads', `${PIDS_LIMIT}; node has 11`, ''],
+    ['open files and sockets', String(small.rlimit('RLIMIT_NOFILE')), ''],
+    ['one file', kib(small.rlimit('RLIMIT_FSIZE')), ''],
+    ['code', `${kib(CONTENT_LIMIT)}, ${PACKAGE_LIMITS.entries / 2} files, without dependencies`, ''],
+    ['installing dependencies', formatDuration(SETTINGS.buildTimeout.default), setting('buildTimeout')],
+    ['log of a function', size('logLimit'), setting('logLimit')],
+    ['log lines', `${kib(LOG_LINE_LIMIT)} each; ${kib(RATE)} a second after the first ${kib(BURST)}`, ''],
+    ['revisions kept', `${REVISIONS_KEPT}, and those with traffic or an alias`, ''],
+    ['aliases of a function', String(ALIASES_MAX), ''],
+  ];
+  return table(['What', 'Limit', 'Changed by'], rows);
+}
+
+interface Profile {
+  sizeOf(path: string): number;
+  inodesOf(path: string): number;
+  rlimit(type: string): number;
+}
+
+function profileOf(memory: number): Profile {
+  const { mounts, process } = sandboxProfile({
+    rootfs: '/',
+    task: '/task',
+    cgroupsPath: '/',
+    hostId: 100_000,
+    memory,
+    nodeFlags: [],
+    arch: 'x64',
+  }) as {
+    readonly mounts: readonly { readonly destination: string; readonly options: readonly string[] }[];
+    readonly process: { readonly rlimits: readonly { readonly type: string; readonly hard: number }[] };
+  };
+  const option = (path: string, name: string): number => {
+    const options = mounts.find(({ destination }) => destination === path)?.options ?? [];
+    return Number(options.find((one) => one.startsWith(`${name}=`))?.slice(name.length + 1));
+  };
+  return {
+    sizeOf: (path) => option(path, 'size'),
+    inodesOf: (path) => option(path, 'nr_inodes'),
+    rlimit: (type) => Number(process.rlimits.find((one) => one.type === type)?.hard),
+  };
 }
 
 function specification(): string {

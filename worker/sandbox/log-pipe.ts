@@ -24,8 +24,8 @@ export interface LogPipeOptions {
 }
 
 /** What may be kept at once, and per second in the long run. */
-const BURST: Bytes = 2 ** 20;
-const RATE: Bytes = 256 * 1024;
+export const BURST: Bytes = 2 ** 20;
+export const RATE: Bytes = 256 * 1024;
 /** A mark tells what was dropped in so much time. */
 const MARK_EVERY: Millis = 1000;
 /** Above the rate, reading pauses this long after each such amount, so that a flood costs us little. */
