@@ -15,6 +15,7 @@ import { FnError } from '../core/errors.ts';
 import type { Millis } from '../core/units.ts';
 import { packedRuntime } from '../runtime/node/pack.mjs';
 import { type BuildStore, type BuiltLayer, cachedLayer } from './layer-cache.ts';
+import { leanNode } from './node-binary.ts';
 import { type LayerEntry, writeLayer } from './oci/layer.ts';
 
 /** Where things come from on this host. */
@@ -42,7 +43,7 @@ export const HOST: BaseParts = {
 };
 
 /** Changes when what is below changes. */
-const VERSION = 1;
+const VERSION = 2;
 const LDD_WITHIN: Millis = 10_000;
 
 /** Loaded by name at run time, or empty stand-ins that prebuilt addons of before glibc 2.34 still ask for. */
@@ -82,7 +83,7 @@ export async function baseLayer(store: BuildStore, options: BaseOptions = {}): P
   const inputs = { version: VERSION, files: files.map(({ path, from, stamp }) => [path, from, stamp]) };
   return cachedLayer(store, 'base', inputs, async () => {
     options.onProgress?.('making the base layer, once for all functions');
-    return writeLayer(store.images, 'base', entriesOf(files), options.signal);
+    return writeLayer(store.images, 'base', entriesOf(await withLeanNode(files)), options.signal);
   });
 }
 
@@ -95,6 +96,15 @@ interface Part {
   /** Tells whether it changed. */
   readonly stamp: string;
   readonly content: Extract<LayerEntry, { type: 'file' }>['content'];
+}
+
+async function withLeanNode(files: readonly Part[]): Promise<Part[]> {
+  return Promise.all(
+    files.map(async (part) => {
+      if (part.path !== NODE_PATH || part.content instanceof Uint8Array) return part;
+      return { ...part, content: { ...part.content, change: await leanNode(part.from) } };
+    }),
+  );
 }
 
 async function gather({ node, init, runtime }: BaseParts): Promise<Part[]> {

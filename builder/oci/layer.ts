@@ -18,8 +18,20 @@ export type LayerEntry =
   | { readonly type: 'directory'; readonly path: string; readonly mode?: 0o755 | 0o1777 }
   | { readonly type: 'symlink'; readonly path: string; readonly target: string }
   | { readonly type: 'file'; readonly path: string; readonly executable: boolean; readonly content: Content };
-/** Bytes, or the file on this host that holds them. */
-export type Content = Uint8Array | { readonly file: string; readonly size: Bytes };
+/** Bytes, or the file on this host that holds them, but for a change. */
+export type Content = Uint8Array | HostFile;
+
+export interface HostFile {
+  readonly file: string;
+  readonly size: Bytes;
+  readonly change?: Change | undefined;
+}
+
+/** Other bytes at a place in a file. */
+export interface Change {
+  readonly at: Bytes;
+  readonly bytes: Uint8Array;
+}
 
 /** Larger files are streamed. */
 const BUFFERED: Bytes = 1 << 20;
@@ -129,7 +141,8 @@ async function fill(archive: Pack, entries: readonly LayerEntry[], signal?: Abor
 async function readSmall(entry: LayerEntry): Promise<Uint8Array | undefined> {
   if (entry.type !== 'file') return undefined;
   if (entry.content instanceof Uint8Array) return entry.content;
-  return entry.content.size <= BUFFERED ? readFile(entry.content.file) : undefined;
+  const { file, size, change } = entry.content;
+  return size <= BUFFERED ? changed(await readFile(file), 0, change) : undefined;
 }
 
 function append(archive: Pack, entry: LayerEntry, bytes: Uint8Array | undefined): Promise<void> {
@@ -142,7 +155,7 @@ function append(archive: Pack, entry: LayerEntry, bytes: Uint8Array | undefined)
   }
   const header = { ...common, name: entry.path, type: 'file', mode: entry.executable ? 0o755 : 0o644 } as const;
   if (bytes) return put(archive, header, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
-  return stream(archive, header, entry.content as { file: string; size: Bytes });
+  return stream(archive, header, entry.content as HostFile);
 }
 
 type Header = Parameters<Pack['entry']>[0];
@@ -155,13 +168,30 @@ function put(archive: Pack, header: Header, bytes?: Buffer): Promise<void> {
   });
 }
 
-async function stream(archive: Pack, header: Header, { file, size }: { file: string; size: Bytes }): Promise<void> {
+async function stream(archive: Pack, header: Header, { file, size, change }: HostFile): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const sink = archive.entry({ ...header, size }, (error) => (error ? reject(error) : resolve()));
   try {
-    await Promise.all([pipeline(createReadStream(file, { highWaterMark: BUFFERED }), sink), promise]);
+    await Promise.all([pipeline(readChanged(file, change), sink), promise]);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).syscall !== undefined) throw cause;
     throw new FnError('package.invalid', `"${header.name}" changed while it was read`, { cause });
   }
+}
+
+async function* readChanged(file: string, change: Change | undefined): AsyncGenerator<Buffer, void, undefined> {
+  let at: Bytes = 0;
+  for await (const chunk of createReadStream(file, { highWaterMark: BUFFERED }) as AsyncIterable<Buffer>) {
+    yield changed(chunk, at, change);
+    at += chunk.length;
+  }
+}
+
+/** @param at where the piece is in its file. */
+function changed(piece: Buffer, at: Bytes, change: Change | undefined): Buffer {
+  for (const [index, byte] of change?.bytes.entries() ?? []) {
+    const place = (change?.at ?? 0) + index - at;
+    if (place >= 0 && place < piece.length) piece[place] = byte;
+  }
+  return piece;
 }
