@@ -3,55 +3,22 @@
  *  that dawdles, a body that stops, a reply nobody reads, an idle connection. While a reply is due it keeps reading, which
  *  is how it learns that the client has gone. */
 
-import type { Duplex } from 'node:stream';
-import { type AddressSet, plainAddress } from '../core/addresses.ts';
+import type { AddressSet } from '../core/addresses.ts';
 import { FnError, toFnError } from '../core/errors.ts';
 import { requestIdFrom } from '../core/ids.ts';
 import type { Millis } from '../core/units.ts';
-import { forwardedFields } from './heads.ts';
-import { type Origin, originOf, type Scheme } from './origin.ts';
+import { ClientOrigin } from './client-origin.ts';
+import type { ClientSocket, Door } from './door.ts';
+import type { Exchange } from './exchange.ts';
 import { BodyScanner } from './http/body.ts';
 import { free } from './http/free.ts';
 import { HEAD_END } from './http/fields.ts';
 import { Outbox } from './http/outbox.ts';
-import { HEAD_MAX, parseRequestHead, refuse, type RequestHead } from './http/parse-request.ts';
+import { checkPartialHead, HEAD_MAX, parseRequestHead, refuse, type RequestHead } from './http/parse-request.ts';
 import { randomHex } from './http/random-ids.ts';
 import { type PlainReply, problemReply, renderReply } from './http/write.ts';
 import { latin1 } from './http/latin1.ts';
-
-/** Answers one request. Calls follow this order: body*, bodyEnd?, begin, (body*, bodyEnd?, bodyFlush)*. */
-export interface Exchange {
-  /** A piece of the body; valid as long as the buffer is. */
-  body(buffer: Buffer, start: number, end: number): void;
-  bodyEnd(trailers: string): void;
-  /** What came with the head has been handed over: answer. */
-  begin(): void;
-  /** What arrived together has been handed over. True when nothing of its buffer is held any more. */
-  bodyFlush(): boolean;
-  /** The client takes bytes again. */
-  clientDrain(): void;
-  /** After an upgrade: bytes of the other protocol. */
-  tunnel(chunk: Buffer): void;
-  /** The client has gone, or its body turned out malformed: nobody waits for a reply. */
-  cancel(): void;
-}
-
-/** A TCP or unix socket, one with TLS on it, or one stream of HTTP/2 that speaks HTTP/1.1 to us. */
-export interface ClientSocket extends Duplex {
-  readonly remoteAddress?: string | undefined;
-  destroySoon(): void;
-}
-
-/** By which way clients come in. */
-export interface Door {
-  /** Its clients are the platform's own processes. */
-  readonly trusted: boolean;
-  readonly scheme: Scheme;
-  /** Ends a connection so that what came of a reply cannot look whole. */
-  cut(socket: ClientSocket): void;
-  /** Takes over a connection whose client begins with the preface of HTTP/2; absent where that is not spoken. */
-  http2?(socket: ClientSocket, first: Buffer): void;
-}
+import { type ClientPatience, EVICT_AFTER } from './patience.ts';
 
 /** What a connection needs of the gateway. */
 export interface ConnectionOwner {
@@ -66,21 +33,6 @@ export interface ConnectionOwner {
   closed(connection: ClientConnection): void;
 }
 
-/** How long a client may take. */
-export interface ClientPatience {
-  /** From the first byte of a head to its end. */
-  readonly head: Millis;
-  /** Between requests. */
-  readonly idle: Millis;
-  /** Without a byte of a body that is being waited for. */
-  readonly body: Millis;
-  /** To close its side after we have closed ours: closing with bytes of it unread would reset the connection, and lose the
-   *  reply on its way. */
-  readonly linger: Millis;
-}
-export const CLIENT_PATIENCE: ClientPatience = { head: 10_000, idle: 75_000, body: 30_000, linger: 2000 };
-/** Without a request for this long, a connection is there for others to take. */
-export const EVICT_AFTER: Millis = 1000;
 /** The first line of HTTP/2's preface, made to be no request that HTTP/1.1 knows (RFC 9113 section 3.4). */
 const HTTP2_PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\n');
 /** Pipelined bytes held while a reply is due. */
@@ -93,20 +45,14 @@ const BLOCKED_BY_PIPELINE = 2;
 export class ClientConnection {
   readonly socket: ClientSocket;
   readonly out = new Outbox();
+  /** Where the client is. */
+  readonly origin: ClientOrigin;
   /** Lines for the head of the reply under way that a policy adds, whoever makes the reply. */
   replyFields = '';
   /** The function has no say in which pages may read its reply. */
   decidesCors = false;
   readonly #door: Door;
   readonly #owner: ConnectionOwner;
-  readonly #peer: string;
-  /** Set when the peer is one of our proxies. */
-  readonly #proxies: AddressSet | undefined;
-  /** Where the request under way came from, as our proxies say. */
-  #origin: Origin | undefined;
-  /** Fields about the client, and the Host they were made for. */
-  #forwarded = '';
-  #forwardedHost: string | undefined;
   readonly #body = new BodyScanner();
   #exchange: Exchange | undefined;
   #head: RequestHead | undefined;
@@ -133,8 +79,7 @@ export class ClientConnection {
     this.#door = door;
     this.#owner = owner;
     this.#since = performance.now();
-    this.#peer = plainAddress(socket.remoteAddress ?? '');
-    if (owner.proxies?.has(this.#peer)) this.#proxies = owner.proxies;
+    this.origin = new ClientOrigin(socket.remoteAddress, door.scheme, owner.proxies);
     for (const [event, listener] of Object.entries(this.#listeners)) socket.on(event, listener);
   }
 
@@ -152,25 +97,6 @@ export class ClientConnection {
   /** It came over the internal socket. */
   get trusted(): boolean {
     return this.#door.trusted;
-  }
-
-  /** Where the client is; empty when it came over a unix socket. */
-  get address(): string {
-    return this.#origin?.address ?? this.#peer;
-  }
-
-  /** The fields that tell a function who its client is; made once for a connection and a Host, or for each request of a
-   *  proxy. */
-  forwardedFor(host: string): string {
-    if (this.#origin) {
-      const { address, scheme = this.#door.scheme, host: asked = host } = this.#origin;
-      return forwardedFields(address, asked, scheme);
-    }
-    if (this.#forwardedHost !== host) {
-      this.#forwardedHost = host;
-      this.#forwarded = forwardedFields(this.address, host, this.#door.scheme);
-    }
-    return this.#forwarded;
   }
 
   /** The Connection field of the reply under way: whether this connection goes on after it, which is decided here. A client
@@ -351,9 +277,8 @@ export class ClientConnection {
         return buffer.length;
       }
     }
-    const proxies = this.#proxies;
-    const head = parseRequestHead(latin1(buffer, start, end + 2), this.#door.trusted, proxies !== undefined);
-    if (proxies) this.#origin = originOf(this.#peer, head.proxyFields, proxies);
+    const head = parseRequestHead(latin1(buffer, start, end + 2), this.#door.trusted, this.origin.isProxied);
+    this.origin.begin(head.proxyFields);
     const requestId = head.requestId === undefined ? randomHex(24) : requestIdFrom(head.requestId);
     this.#head = head;
     this.#requestId = requestId;
@@ -452,14 +377,4 @@ export class ClientConnection {
     if (this.#closing) this.socket.destroySoon();
     else this.socket.destroy();
   }
-}
-
-/** Refuses early what can no longer become a head. */
-function checkPartialHead(buffer: Buffer, start: number): void {
-  const text = latin1(buffer, start, Math.min(buffer.length, start + HEAD_MAX));
-  if (text.length >= HEAD_MAX) {
-    throw new FnError('request.head_too_large', `the head is over ${HEAD_MAX} bytes`);
-  }
-  if (text !== '' && !/^[A-Z\r]/.test(text)) throw refuse('this is not HTTP/1.1');
-  if (/(?:^|[^\r])\n/.test(text)) throw refuse('a line ends in LF without CR');
 }

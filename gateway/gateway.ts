@@ -11,7 +11,7 @@ import type { Metrics } from '../core/metrics.ts';
 import type { Store } from '../core/store/store.ts';
 import type { Millis } from '../core/units.ts';
 import type { Certificate } from './certificate.ts';
-import type { ClientPatience } from './connection.ts';
+import type { ClientPatience } from './patience.ts';
 import { WorkerLink } from './control.ts';
 import { DRAIN_IDLE, DRAIN_WITHIN, Plane, TUNNELS_WITHIN } from './plane.ts';
 import { reportLoad } from './report.ts';

@@ -6,14 +6,13 @@ import { formatTraceparent, type TraceContext } from '../core/tracer.ts';
 import type { Millis } from '../core/units.ts';
 import type { ReplyHead } from './http/parse-reply.ts';
 import type { RequestHead } from './http/parse-request.ts';
-import type { Scheme } from './origin.ts';
 import { randomHex } from './http/random-ids.ts';
 import { withoutFields } from './policy/fields.ts';
 
 const TRACEPARENT = ['traceparent'];
 
 /** @param target path and query for the function.
- *  @param forwarded the lines of `forwardedFields`.
+ *  @param forwarded the lines of ClientOrigin's `forwardedFor`.
  *  @param deadline unix ms.
  *  @param trace our own span, of which the function's are to be children. */
 export function functionHead(
@@ -34,15 +33,6 @@ export function functionHead(
   if (trace) text += `traceparent: ${formatTraceparent(trace)}\r\n`;
   else if (traceparent === '') text += `traceparent: 00-${randomHex(32)}-${randomHex(16)}-01\r\n`;
   return `${text}${forwarded}x-request-id: ${requestId}\r\nx-fn-deadline: ${deadline}\r\n\r\n`;
-}
-
-/** Who the client is: as the socket says, or a proxy of ours. Nothing else that came with the request is in it. */
-export function forwardedFields(address: string, host: string, scheme: Scheme): string {
-  const node = address === '' ? 'unknown' : address.includes(':') ? `"[${address}]"` : address;
-  const from = address === '' ? '' : `x-forwarded-for: ${address}\r\n`;
-  const asked = host === '' ? '' : `x-forwarded-host: ${host}\r\n`;
-  const forwarded = `forwarded: for=${node};proto=${scheme}${host === '' ? '' : `;host="${host}"`}\r\n`;
-  return `${from}x-forwarded-proto: ${scheme}\r\n${asked}${forwarded}`;
 }
 
 /** How the client learns where the reply ends. `none`: it has no body. */

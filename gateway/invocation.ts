@@ -11,7 +11,8 @@ import { type ErrorCode, FnError } from '../core/errors.ts';
 import type { RevisionRecord } from '../core/records.ts';
 import type { Tracer } from '../core/tracer.ts';
 import type { Millis } from '../core/units.ts';
-import { BLOCKED_BY_FUNCTION, type ClientConnection, type Exchange } from './connection.ts';
+import { BLOCKED_BY_FUNCTION, type ClientConnection } from './connection.ts';
+import type { Exchange } from './exchange.ts';
 import type { Autopsy } from './control.ts';
 import { CANCELLED, whyBroken } from './endings.ts';
 import { type Framing, framingFields, framingFor, functionHead } from './heads.ts';
@@ -417,7 +418,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
 
   #functionHead(deadline: Millis): string {
     const { function: name } = this.#group.revision;
-    const forwarded = this.#client.forwardedFor(this.#head.host);
+    const forwarded = this.#client.origin.forwardedFor(this.#head.host);
     return functionHead(this.#head, this.#target, name, forwarded, this.#requestId, deadline, this.#tally.trace);
   }
 }

@@ -9,17 +9,13 @@ import { sleep } from '../core/clock.ts';
 import type { FnError } from '../core/errors.ts';
 import type { Millis } from '../core/units.ts';
 import type { CertificateSource } from './certificate.ts';
-import {
-  ClientConnection,
-  type ClientPatience,
-  type ClientSocket,
-  type ConnectionOwner,
-  type Door,
-  type Exchange,
-} from './connection.ts';
+import { ClientConnection, type ConnectionOwner } from './connection.ts';
+import { CLEARTEXT, type ClientSocket, type Door, INTERNAL, STREAM, TLS } from './door.ts';
+import type { Exchange } from './exchange.ts';
 import type { RequestHead } from './http/parse-request.ts';
 import { type Http2Owner, Http2Sessions } from './http2/sessions.ts';
 import type { StreamSocket } from './http2/stream-socket.ts';
+import type { ClientPatience } from './patience.ts';
 
 export interface ListenerOptions {
   readonly bodyLimit: number;
@@ -59,16 +55,6 @@ const DESCRIPTORS_KEPT = 1000;
 const EVICTED_MAX = 100;
 const BACKLOG = 1024;
 
-/** TLS has an end of its own, which is not sent: who knows to look cannot take what came for whole. */
-const TLS: Door = { trusted: false, scheme: 'https', cut: (socket) => void socket.destroy() };
-/** A unix socket cannot be reset. */
-const INTERNAL: Door = { trusted: true, scheme: 'http', cut: (socket) => void socket.destroy() };
-/** A stream of HTTP/2 is reset when it is destroyed in the middle. */
-const STREAM: Readonly<Record<'http' | 'https', Door>> = {
-  http: { trusted: false, scheme: 'http', cut: (socket) => void socket.destroy() },
-  https: { trusted: false, scheme: 'https', cut: (socket) => void socket.destroy() },
-};
-
 export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
   readonly #options: ListenerOptions;
   readonly #connections = new Set<ClientConnection>();
@@ -76,9 +62,7 @@ export class Listener implements ConnectionOwner, Http2Owner, AsyncDisposable {
   readonly #greeting = new Set<Socket>();
   readonly #http2 = new Http2Sessions(this);
   readonly #cleartext: Door = {
-    trusted: false,
-    scheme: 'http',
-    cut: (socket) => void (socket as Socket).resetAndDestroy(),
+    ...CLEARTEXT,
     http2: (socket, first) => this.#http2.open(socket as Socket, 'http', first),
   };
   readonly #connectionsMax: number;

@@ -2,7 +2,8 @@
  *  body is collected up to a limit, then a plain handler makes the reply. */
 
 import { FnError, toFnError } from '../core/errors.ts';
-import type { ClientConnection, Exchange } from './connection.ts';
+import type { ClientConnection } from './connection.ts';
+import type { Exchange } from './exchange.ts';
 import type { RequestHead } from './http/parse-request.ts';
 import type { PlainReply } from './http/write.ts';
 

@@ -20,7 +20,7 @@ import type { Store } from '../core/store/store.ts';
 import { Tracer } from '../core/tracer.ts';
 import type { Millis } from '../core/units.ts';
 import { AsyncQueues } from './async.ts';
-import { CLIENT_PATIENCE, type ClientPatience } from './connection.ts';
+import { CLIENT_PATIENCE, type ClientPatience } from './patience.ts';
 import { Dispatcher } from './dispatch.ts';
 import { Functions } from './functions.ts';
 import { Ledger } from './ledger.ts';

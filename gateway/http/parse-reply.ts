@@ -1,7 +1,8 @@
 /** The head of a function's reply, read as strictly as a request: a function is hostile, and a reply that two readers can
  *  take apart differently would let it write into replies of others behind a shared connection further out. */
 
-import { FieldLines, listMembers, parseLength } from './fields.ts';
+import { BodyFields } from './body-fields.ts';
+import { FieldLines, listMembers } from './fields.ts';
 
 /** Longest reply head, bytes. */
 export const REPLY_HEAD_MAX = 64 * 1024;
@@ -29,6 +30,7 @@ export class BadReply extends Error {
 }
 
 const lines = new FieldLines();
+const body = new BodyFields();
 
 /** @param text the head as latin1, up to and including the CRLF of its last line, without the empty line. */
 export function parseReplyHead(text: string): ReplyHead {
@@ -44,11 +46,10 @@ export function parseReplyHead(text: string): ReplyHead {
   while ((code >= 32 && code !== 127) || code === 9) code = text.charCodeAt(++at);
   if (code !== 13 || text.charCodeAt(at + 1) !== 10) throw new BadReply('a control character in its status line');
   const reason = text.substring(reasonStart, at);
-  const wrong = lines.scan(text, at + 2);
+  let wrong = lines.scan(text, at + 2);
   if (wrong !== undefined) throw new BadReply(wrong);
+  body.begin();
 
-  let contentLength = -1;
-  let chunked = false;
   let connection: string[] | undefined;
   let idleSeconds = 0;
   let dated = false;
@@ -64,18 +65,12 @@ export function parseReplyHead(text: string): ReplyHead {
       case 'date':
         dated = true;
         break;
-      case 'content-length': {
-        const length = parseLength(lines.value(text, line));
-        if (contentLength >= 0 || length === undefined) throw new BadReply('Content-Length is not one whole number');
-        contentLength = length;
+      case 'content-length':
+        wrong = body.length(lines.value(text, line));
         lines.dropped[line] = 1;
         break;
-      }
       case 'transfer-encoding':
-        if (chunked || lines.value(text, line).toLowerCase() !== 'chunked') {
-          throw new BadReply('Transfer-Encoding is not "chunked"');
-        }
-        chunked = true;
+        wrong = body.coding(lines.value(text, line));
         lines.dropped[line] = 1;
         break;
       case 'connection': {
@@ -95,9 +90,11 @@ export function parseReplyHead(text: string): ReplyHead {
       default: // 'own'
         lines.dropped[line] = 1;
     }
+    if (wrong !== undefined) throw new BadReply(wrong);
   }
-  if (chunked && contentLength >= 0) throw new BadReply('both Content-Length and Transfer-Encoding');
-  if (chunked && !http11) throw new BadReply('Transfer-Encoding in HTTP/1.0');
+  wrong = body.end(http11);
+  if (wrong !== undefined) throw new BadReply(wrong);
+  const { contentLength, chunked } = body;
   let keepAlive = http11;
   if (connection !== undefined && connection !== KEEP_ALIVE) {
     keepAlive &&= !connection.includes('close');

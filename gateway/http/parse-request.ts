@@ -6,7 +6,9 @@
 
 import { FnError } from '../../core/errors.ts';
 import { isTraceparent } from '../../core/tracer.ts';
-import { FieldLines, listMembers, parseLength } from './fields.ts';
+import { BodyFields } from './body-fields.ts';
+import { FieldLines, listMembers } from './fields.ts';
+import { latin1 } from './latin1.ts';
 
 /** Longest head, bytes. Node's own server takes 16 KiB with our fields added. */
 export const HEAD_MAX = 15 * 1024;
@@ -37,6 +39,7 @@ export interface RequestHead {
 }
 
 const lines = new FieldLines();
+const body = new BodyFields();
 
 export function refuse(detail: string): FnError {
   return new FnError('request.invalid', detail);
@@ -60,13 +63,12 @@ export function parseRequestHead(text: string, trusted: boolean, proxied = false
   const http11 = text.startsWith('HTTP/1.1\r\n', at);
   if (!http11 && !text.startsWith('HTTP/1.0\r\n', at)) throw refuse('the version is not HTTP/1.1 or HTTP/1.0');
 
-  const wrong = lines.scan(text, at + 10);
+  let wrong = lines.scan(text, at + 10);
   if (wrong !== undefined) throw refuse(wrong);
+  body.begin();
 
   let host: string | undefined;
   let hostField = '';
-  let contentLength = -1;
-  let chunked = false;
   let connection: string[] | undefined;
   let expectContinue = false;
   let upgrade = '';
@@ -87,18 +89,12 @@ export function parseRequestHead(text: string, trusted: boolean, proxied = false
         if (host !== undefined) throw refuse('two Host fields');
         host = lines.value(text, line);
         break;
-      case 'content-length': {
-        const length = parseLength(lines.value(text, line));
-        if (contentLength >= 0 || length === undefined) throw refuse('Content-Length is not one whole number');
-        contentLength = length;
+      case 'content-length':
+        wrong = body.length(lines.value(text, line));
         lines.dropped[line] = 1;
         break;
-      }
       case 'transfer-encoding':
-        if (chunked || lines.value(text, line).toLowerCase() !== 'chunked') {
-          throw refuse('Transfer-Encoding is not "chunked"');
-        }
-        chunked = true;
+        wrong = body.coding(lines.value(text, line));
         lines.dropped[line] = 1;
         break;
       case 'connection':
@@ -136,10 +132,12 @@ export function parseRequestHead(text: string, trusted: boolean, proxied = false
       default: // 'own'
         lines.dropped[line] = 1;
     }
+    if (wrong !== undefined) throw refuse(wrong);
   }
 
-  if (chunked && contentLength >= 0) throw refuse('both Content-Length and Transfer-Encoding');
-  if (chunked && !http11) throw refuse('Transfer-Encoding in HTTP/1.0');
+  wrong = body.end(http11);
+  if (wrong !== undefined) throw refuse(wrong);
+  const { contentLength, chunked } = body;
   if (target.charCodeAt(0) !== 47) {
     const absolute = ABSOLUTE_FORM.exec(target);
     if (absolute) {
@@ -191,6 +189,16 @@ export function parseRequestHead(text: string, trusted: boolean, proxied = false
     proxyFields,
     fields: hostField + lines.kept(text),
   };
+}
+
+/** Refuses early what can no longer become a head. */
+export function checkPartialHead(buffer: Buffer, start: number): void {
+  const text = latin1(buffer, start, Math.min(buffer.length, start + HEAD_MAX));
+  if (text.length >= HEAD_MAX) {
+    throw new FnError('request.head_too_large', `the head is over ${HEAD_MAX} bytes`);
+  }
+  if (text !== '' && !/^[A-Z\r]/.test(text)) throw refuse('this is not HTTP/1.1');
+  if (/(?:^|[^\r])\n/.test(text)) throw refuse('a line ends in LF without CR');
 }
 
 /** uri-host [ ":" port ]: a name, an IPv4 address, or an IPv6 address in brackets. */

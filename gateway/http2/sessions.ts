@@ -11,7 +11,7 @@ import { constants, performServerHandshake, type ServerHttp2Session, type Server
 import type { Socket } from 'node:net';
 import { type FnError, toFnError } from '../../core/errors.ts';
 import type { Millis } from '../../core/units.ts';
-import { type ClientPatience, EVICT_AFTER } from '../connection.ts';
+import { type ClientPatience, EVICT_AFTER } from '../patience.ts';
 import { FIELDS_MAX } from '../http/fields.ts';
 import { randomHex } from '../http/random-ids.ts';
 import { problemReply } from '../http/write.ts';

@@ -4,7 +4,7 @@
 
 import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { Duplex } from 'node:stream';
-import type { ClientSocket } from '../connection.ts';
+import type { ClientSocket } from '../door.ts';
 import { free } from '../http/free.ts';
 import { ReplyReader } from './reply.ts';
 import { type Http2Request, trailerLines } from './request.ts';

@@ -1,7 +1,8 @@
 /** A request on its way through the policies of the function it is for. */
 
 import type { FunctionName } from '../../core/ids.ts';
-import type { ClientConnection, Exchange } from '../connection.ts';
+import type { ClientConnection } from '../connection.ts';
+import type { Exchange } from '../exchange.ts';
 import type { RequestHead } from '../http/parse-request.ts';
 import type { Plan } from './plan.ts';
 

@@ -12,7 +12,7 @@ import type { SecretBox } from '../../core/secrets.ts';
 import { Snapshot } from '../../core/store/snapshot.ts';
 import type { Change, Store } from '../../core/store/store.ts';
 import type { Bytes } from '../../core/units.ts';
-import type { Exchange } from '../connection.ts';
+import type { Exchange } from '../exchange.ts';
 import type { RequestHead } from '../http/parse-request.ts';
 import { Page } from '../page.ts';
 import type { Call, Identity } from './call.ts';
@@ -104,8 +104,8 @@ export class Gate implements AsyncDisposable {
       client.decidesCors = true;
     }
     try {
-      if (plan.allow && !plan.allow.has(client.address)) {
-        throw new FnError('address.refused', `${name} takes no calls from ${client.address}`);
+      if (plan.allow && !plan.allow.has(client.origin.address)) {
+        throw new FnError('address.refused', `${name} takes no calls from ${client.origin.address}`);
       }
       const webhook = typeof plan.auth === 'object' && 'webhook' in plan.auth ? plan.auth.webhook : undefined;
       const limit = webhook ? Math.min(plan.bodyLimit ?? SIGNED_BODY_DEFAULT, SIGNED_BODY_MAX) : plan.bodyLimit;

@@ -4,7 +4,8 @@
 
 import { FnError, toFnError } from '../../core/errors.ts';
 import type { Bytes } from '../../core/units.ts';
-import { BLOCKED_BY_FUNCTION, type Exchange } from '../connection.ts';
+import { BLOCKED_BY_FUNCTION } from '../connection.ts';
+import type { Exchange } from '../exchange.ts';
 import type { RequestHead } from '../http/parse-request.ts';
 import type { Call } from './call.ts';
 

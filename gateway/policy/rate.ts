@@ -41,7 +41,9 @@ export async function takeTurn(
 ): Promise<void> {
   const { client, name } = call;
   const who =
-    plan.per === 'key' && identity?.caller !== undefined ? identity.caller : `address:${addressGroup(client.address)}`;
+    plan.per === 'key' && identity?.caller !== undefined
+      ? identity.caller
+      : `address:${addressGroup(client.origin.address)}`;
   const turn = await turns.take(`${name}:${plan.text}:${bounded(who)}`, plan);
   client.replyFields += `ratelimit-policy: ${plan.policy}\r\nratelimit: "default";r=${turn.left};t=${secondsOf(turn)}\r\n`;
   if (turn.granted) return;

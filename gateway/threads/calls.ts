@@ -8,7 +8,7 @@ import type { Problem } from '../../core/errors.ts';
 import type { InstanceId, RevisionId } from '../../core/ids.ts';
 import type { LoadReport } from '../../core/records.ts';
 import type { KeyPair } from '../certificate.ts';
-import type { ClientPatience } from '../connection.ts';
+import type { ClientPatience } from '../patience.ts';
 import type { DrainLimits } from '../listener.ts';
 
 type Nothing = Record<string, never>;

@@ -13,7 +13,7 @@ import { duplicateFd } from '../../core/sockets.ts';
 import type { Millis } from '../../core/units.ts';
 import { WorkerLink } from '../control.ts';
 import type { Gateway, GatewayOptions } from '../gateway.ts';
-import { CLIENT_PATIENCE } from '../connection.ts';
+import { CLIENT_PATIENCE } from '../patience.ts';
 import type { DrainLimits } from '../listener.ts';
 import { mergeReports } from '../load.ts';
 import { DRAIN_IDLE, DRAIN_WITHIN, TUNNELS_WITHIN } from '../plane.ts';

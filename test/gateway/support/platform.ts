@@ -20,7 +20,7 @@ import { connectRedis } from '../../../core/redis.ts';
 import { MemoryStore } from '../../../core/store/memory.ts';
 import { RedisStore } from '../../../core/store/redis.ts';
 import type { Store } from '../../../core/store/store.ts';
-import type { ClientPatience } from '../../../gateway/connection.ts';
+import type { ClientPatience } from '../../../gateway/patience.ts';
 import { createGateway, type Gateway } from '../../../gateway/gateway.ts';
 import { eventually } from '../../support/eventually.ts';
 import { startRedis } from '../../support/redis.ts';
