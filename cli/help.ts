@@ -7,7 +7,7 @@ import { VERBS } from './verbs.ts';
 const GROUPS = [
   ['functions', 'Functions'],
   ['platform', 'The platform'],
-  ['processes', 'Single processes, for several machines'],
+  ['processes', 'Single processes, where "fn server" is not to run them'],
 ] as const;
 
 export function overview(): string {

@@ -6,8 +6,11 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { sleep } from '../../core/clock.ts';
+import type { Config } from '../../core/config.ts';
 import { FnError } from '../../core/errors.ts';
+import type { Role } from '../../core/service.ts';
 import type { Millis } from '../../core/units.ts';
 
 const GUARD_WITHIN: Millis = 5000;
@@ -16,6 +19,42 @@ interface Holder {
   readonly pid: number;
   /** Clock ticks after boot, field 22 of /proc/<pid>/stat, and the boot it belongs to. */
   readonly started: string;
+}
+
+/** Of a node's processes these two may be there only once: one has all sandboxes, the other all images. Without `fn server`
+ *  each holds a lock of its own. */
+const ALONE: readonly Role[] = ['worker', 'builder'];
+
+const lockOf = ({ home }: Config, role: Role): string => join(home, `${role}.lock`);
+
+/** For `fn server`. @throws FnError server.running */
+export async function lockServer(config: Config): Promise<AsyncDisposable> {
+  const lock = await takeLock(config.paths.lock);
+  try {
+    for (const role of ALONE) {
+      const pid = await lockHolder(lockOf(config, role));
+      if (pid !== undefined) throw running(pid, `is the ${role} of ${config.home}`);
+    }
+    return lock;
+  } catch (error) {
+    await lock[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** For a process that no `fn server` has started: beside one it would take over its sandboxes, images and sockets. Both sides
+ *  take their own lock before they look for the other's. @throws FnError server.running */
+export async function lockRole(config: Config, role: Role): Promise<AsyncDisposable> {
+  await using held = new AsyncDisposableStack();
+  if (ALONE.includes(role)) held.use(await takeLock(lockOf(config, role)));
+  const pid = await lockHolder(config.paths.lock);
+  if (pid === undefined) return held.move();
+  throw running(pid, `runs all of the platform in ${config.home}`, `"fn restart ${role}" replaces its ${role}; or`);
+}
+
+function running(pid: number, what: string, instead = 'Stop it, or'): FnError {
+  const hint = `${instead} use another FN_HOME and other ports.`;
+  return new FnError('server.running', `pid ${pid} ${what}`, { data: { pid }, hint });
 }
 
 /** @throws FnError server.running naming the holder. Disposing releases the lock. */

@@ -18,7 +18,7 @@ import type { Millis } from '../../core/units.ts';
 import { prepareHome } from './directories.ts';
 import { environmentOf } from './environment.ts';
 import { KeptProcess, type ProcessEvents, type Replacement } from './kept-process.ts';
-import { takeLock } from './lock.ts';
+import { lockServer } from './lock.ts';
 import { type RoleMessage, ROLES, type SupervisorMessage } from './messages.ts';
 import { PlatformLog } from './platform-log.ts';
 import { serveSupervisor } from './control.ts';
@@ -110,7 +110,7 @@ export class Supervisor {
   async #start(): Promise<Platform> {
     const given = this.#given;
     await prepareHome(given);
-    this.#lock = await takeLock(given.paths.lock);
+    this.#lock = await lockServer(given);
     this.#opening = this.#sockets.open(given);
     await this.#opening;
     if (this.#ended) throw new FnError('process.down', 'stopped while starting');

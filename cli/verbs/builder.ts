@@ -1,4 +1,4 @@
-/** `fn builder`: one builder process, for a platform of several machines. */
+/** `fn builder`: one builder process, for a service manager that runs each by itself. */
 
 import { runRole } from '../role.ts';
 import { defineVerb } from '../verb.ts';
@@ -9,7 +9,7 @@ export const verb = defineVerb({
   help: 'Runs one builder: turns uploaded directories into images in FN_HOME. Needs Redis.',
   options: {},
   examples: [
-    ['REDIS_URL=redis://10.0.0.5 fn builder', 'With a shared Redis; "fn server" starts all processes of one machine'],
+    ['REDIS_URL=redis://127.0.0.1 fn builder', 'With a Redis of yours; "fn server" runs one of each and a Redis'],
   ],
   run: () => runRole('builder', async (context) => (await import('../../builder/main.ts')).startBuilder(context)),
 });

@@ -1,4 +1,4 @@
-/** `fn controller`: one controller process, for a platform of several machines. */
+/** `fn controller`: one controller process, for a service manager that runs each by itself. */
 
 import { runRole } from '../role.ts';
 import { defineVerb } from '../verb.ts';
@@ -9,10 +9,7 @@ export const verb = defineVerb({
   help: 'Runs one controller: reconciles the functions and serves the control API. Needs Redis.',
   options: {},
   examples: [
-    [
-      'REDIS_URL=redis://10.0.0.5 fn controller',
-      'With a shared Redis; "fn server" starts all processes of one machine',
-    ],
+    ['REDIS_URL=redis://127.0.0.1 fn controller', 'With a Redis of yours; "fn server" runs one of each and a Redis'],
   ],
   run: () =>
     runRole('controller', async (context) => (await import('../../controller/main.ts')).startController(context)),

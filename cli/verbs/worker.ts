@@ -1,4 +1,4 @@
-/** `fn worker`: a node's worker process, for a platform of several machines. */
+/** `fn worker`: a node's worker process, for a service manager that runs each by itself. */
 
 import { runRole } from '../role.ts';
 import { defineVerb } from '../verb.ts';
@@ -9,7 +9,7 @@ export const verb = defineVerb({
   help: "Runs this node's worker: it makes, watches and ends instances. Needs root, and Redis.",
   options: {},
   examples: [
-    ['REDIS_URL=redis://10.0.0.5 fn worker', 'With a shared Redis; "fn server" starts all processes of one machine'],
+    ['REDIS_URL=redis://127.0.0.1 fn worker', 'With a Redis of yours; "fn server" runs one of each and a Redis'],
   ],
   run: () => runRole('worker', async (context) => (await import('../../worker/main.ts')).startWorker(context)),
 });

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod } from 'node:fs/promises';
+import { chmod, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Api } from '../../cli/api.ts';
+import { takeLock } from '../../cli/server/lock.ts';
 import { loadConfig } from '../../core/config.ts';
 import { readContext } from '../../core/context.ts';
 import { connectRedis, waitForRedis } from '../../core/redis.ts';
@@ -30,6 +31,14 @@ describe.skipIf(skipBecause(notRoot()))('fn server refuses to start, says why, a
     expect(stderr).toContain(`(pid ${process.pid})`);
     expect(stderr).toContain('FN_API_PORT=');
     expect(leftovers(loadConfig({ FN_HOME: home.path }))).toEqual([]);
+  });
+
+  test('when FN_HOME cannot be a directory', async () => {
+    await using home = await testDirectory();
+    await writeFile(join(home.path, 'file'), '');
+    const { code, stderr } = await fn(['server'], { env: { ...PORTS, FN_HOME: join(home.path, 'file', 'below') } });
+    expect(code).toBe(2);
+    expect(stderr).toContain(`FN_HOME: ${join(home.path, 'file', 'below')} cannot be made a directory`);
   });
 
   test.each([
@@ -164,3 +173,43 @@ async function connected(env: Readonly<Record<string, string>>): Promise<boolean
     () => false,
   );
 }
+
+describe.skipIf(skipBecause(notRoot()))('a process that is started alone', () => {
+  test.each(['gateway', 'worker', 'controller', 'builder'])('is no second %s beside fn server', async (role) => {
+    await using home = await testDirectory();
+    const env = { ...PORTS, FN_HOME: home.path };
+    await using _ = await takeLock(loadConfig(env).paths.lock);
+    const { code, stderr } = await fn([role], { env });
+    expect(code).toBe(1);
+    expect(stderr).toContain(`pid ${process.pid} runs all of the platform in ${home.path}`);
+    expect(stderr).toContain(`fn restart ${role}`);
+  });
+
+  test.each(['worker', 'builder'])('as %s is the only one, also for fn server', async (role) => {
+    await using home = await testDirectory();
+    const env = { ...PORTS, FN_HOME: home.path };
+    await using _ = await takeLock(join(home.path, `${role}.lock`));
+    expect((await fn([role], { env })).stderr).toContain(`pid ${process.pid} holds`);
+    const { code, stderr } = await fn(['server'], { env });
+    expect(code).toBe(1);
+    expect(stderr).toContain(`pid ${process.pid} is the ${role} of ${home.path}`);
+  });
+
+  test.each(['gateway', 'worker', 'controller', 'builder'])('as %s may be the first in its FN_HOME', async (role) => {
+    await using home = await testDirectory();
+    await using redis = await startRedis();
+    const env = { ...PORTS, FN_HOME: join(home.path, 'new'), REDIS_URL: redis.config.redisUrl };
+    const child = spawn(FN, [role], {
+      env: { PATH: process.env['PATH'], ...env },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let said = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
+    const exited = once(child, 'exit');
+    await eventually(() => expect(said).toContain('"msg":"ready"'), 30_000);
+    child.kill('SIGINT');
+    expect(await exited).toEqual([0, null]);
+    // A gateway has given up the right to remove its socket; the next one replaces it.
+    expect(leftovers(loadConfig(env)).filter((one) => one !== 'socket gateway.sock')).toEqual([]);
+  });
+});
