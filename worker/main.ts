@@ -83,7 +83,6 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   const demand = poolDemand(images, pool, log);
   const manager = new InstanceManager({
     config,
-    host,
     images,
     pool,
     backoff: new StartBackoff(systemClock),

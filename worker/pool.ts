@@ -1,19 +1,23 @@
 /** Warm sandboxes: running, generic, nobody's. A claim takes one and it never comes back; the pool then refills in the
  *  background, one at a time and not while claims come, so that real work comes first. Kept per class, since the heap limit
- *  is fixed at start; how many of each is pool-policy.ts's to say. */
+ *  is fixed at start; how many of each is pool-policy.ts's to say. Whoever finds none has one made, in line with others. */
 
+import { availableParallelism } from 'node:os';
 import { type Clock, sleep } from '../core/clock.ts';
 import { newSandboxId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
 import type { Millis } from '../core/units.ts';
 import { ClaimCount, type ClassDemand, keyOf, type PoolLimits, poolTargets } from './pool-policy.ts';
 import { Sandbox, type SandboxClass, type SandboxHost } from './sandbox/sandbox.ts';
+import { StartLine } from './start-line.ts';
 
 export interface PoolOptions extends PoolLimits {
   readonly clock: Clock;
   readonly log: Log;
 }
 
+/** Sandboxes that are made at a time, for each processor. */
+export const STARTS_PER_CPU = 2;
 const WARM_WITHIN: Millis = 20_000;
 const RETRY_AFTER: Millis = 2000;
 /** A claim leaves the processors to its first invocation; a start that found no warm sandbox is making one itself. */
@@ -27,6 +31,7 @@ const REVIEW_EVERY: Millis = 10_000;
 export class Pool<Owner> implements AsyncDisposable {
   readonly #host: SandboxHost;
   readonly #options: PoolOptions;
+  readonly #line: StartLine;
   readonly #warm = new Map<string, Sandbox<Owner>[]>();
   readonly #claims = new Map<string, ClaimCount>();
   #demands: readonly ClassDemand[] = [];
@@ -36,11 +41,12 @@ export class Pool<Owner> implements AsyncDisposable {
   #calmAt: Millis = 0;
   #review: Disposable | undefined;
   #filling: Promise<void> | undefined;
-  #closed = false;
+  readonly #closing = new AbortController();
 
   constructor(host: SandboxHost, options: PoolOptions) {
     this.#host = host;
     this.#options = options;
+    this.#line = new StartLine(STARTS_PER_CPU * availableParallelism(), options.clock);
   }
 
   get size(): number {
@@ -59,6 +65,13 @@ export class Pool<Owner> implements AsyncDisposable {
     this.#claims.get(key)?.add(now);
     this.#review ??= clock.after(CALM_AFTER_CLAIM, () => this.#reconsider());
     return found;
+  }
+
+  /** One of its own for whoever found no warm one. It waits for its turn, at most until the signal aborts, and gives the next
+   *  one its turn when it is claimed.
+   *  @throws FnError capacity.node_full when its turn did not come. */
+  async make(wanted: SandboxClass, signal: AbortSignal): Promise<Sandbox<Owner>> {
+    return this.#make(wanted, await this.#line.enter(signal));
   }
 
   /** What is deployed now. Classes nobody wants any more are emptied. */
@@ -90,13 +103,13 @@ export class Pool<Owner> implements AsyncDisposable {
   }
 
   #close(): void {
-    this.#closed = true;
+    this.#closing.abort();
     this.#review?.[Symbol.dispose]();
   }
 
   /** Works out the targets anew: ends what is over them and makes what is missing. Looks again while peaks may pass. */
   #reconsider(): void {
-    if (this.#closed) return;
+    if (this.#closing.signal.aborted) return;
     const now = this.#options.clock.monotonic();
     const peaks = new Map([...this.#claims].map(([key, count]) => [key, count.peak(now)]));
     this.#targets = poolTargets(this.#demands, peaks, this.#options);
@@ -115,11 +128,13 @@ export class Pool<Owner> implements AsyncDisposable {
 
   async #fillAll(): Promise<void> {
     const failed = new Set<string>();
-    for (let wanted = this.#missing(failed); wanted && !this.#closed; wanted = this.#missing(failed)) {
+    for (let wanted = this.#missing(failed); wanted && !this.#closing.signal.aborted; wanted = this.#missing(failed)) {
       await this.#calm();
-      if (this.#closed) return;
+      if (this.#closing.signal.aborted) return;
+      const place = await this.#line.enter(this.#closing.signal, true).catch(() => undefined);
+      if (!place) return; // Closed.
       try {
-        const sandbox = await Sandbox.start<Owner>(this.#host, newSandboxId(), wanted);
+        const sandbox = await this.#make(wanted, place);
         try {
           await sandbox.warm(WARM_WITHIN);
         } catch (error) {
@@ -133,7 +148,16 @@ export class Pool<Owner> implements AsyncDisposable {
         failed.add(keyOf(wanted));
       }
     }
-    if (failed.size > 0 && !this.#closed) this.#options.clock.after(RETRY_AFTER, () => this.#fill());
+    if (failed.size > 0 && !this.#closing.signal.aborted) this.#options.clock.after(RETRY_AFTER, () => this.#fill());
+  }
+
+  async #make(wanted: SandboxClass, place: Disposable): Promise<Sandbox<Owner>> {
+    try {
+      return await Sandbox.start<Owner>(this.#host, newSandboxId(), wanted, place);
+    } catch (error) {
+      place[Symbol.dispose]();
+      throw error;
+    }
   }
 
   async #calm(): Promise<void> {

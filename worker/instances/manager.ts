@@ -7,7 +7,7 @@ import { sleep } from '../../core/clock.ts';
 import type { Config } from '../../core/config.ts';
 import type { RoutableInstance } from '../../core/control.ts';
 import { FnError, toFnError } from '../../core/errors.ts';
-import { type FunctionName, instanceId, type InstanceId, newSandboxId, type RevisionId } from '../../core/ids.ts';
+import { type FunctionName, instanceId, type InstanceId, type RevisionId } from '../../core/ids.ts';
 import type { Log } from '../../core/log.ts';
 import { LogFile } from '../../core/logs.ts';
 import type { Metrics } from '../../core/metrics.ts';
@@ -15,7 +15,7 @@ import type { EndReason, InstanceRecord, RevisionRecord } from '../../core/recor
 import type { Millis } from '../../core/units.ts';
 import type { Images, UnpackedImage } from '../images.ts';
 import type { Pool } from '../pool.ts';
-import { Sandbox, type SandboxEnd, type SandboxHost } from '../sandbox/sandbox.ts';
+import type { Sandbox, SandboxEnd } from '../sandbox/sandbox.ts';
 import { classOf } from './class-of.ts';
 import type { StartBackoff } from './backoff.ts';
 import { classifyEnd, endProblem } from './ends.ts';
@@ -32,7 +32,6 @@ export interface Ending {
 
 export interface ManagerParts {
   readonly config: Config;
-  readonly host: SandboxHost;
   readonly images: Images;
   readonly pool: Pool<InstanceOwner>;
   readonly backoff: StartBackoff;
@@ -44,6 +43,9 @@ export interface ManagerParts {
   readonly revision: (id: RevisionId) => RevisionRecord | undefined;
 }
 
+/** The share of its time that a start may wait for its turn: what is left must be enough to start in, or its function would be
+ *  blamed for the others. */
+const TURN_WITHIN = 0.9;
 /** From SIGTERM to SIGKILL when the platform ends an idle instance. */
 const STOP_GRACE: Millis = 2000;
 /** How soon a gateway that is alive finds a new worker. */
@@ -232,7 +234,7 @@ export class InstanceManager {
   }
 
   async #start(revision: RevisionRecord, gateway: symbol | undefined): Promise<Instance> {
-    const { config, images, pool, host, backoff } = this.#parts;
+    const { config, images, pool, backoff } = this.#parts;
     backoff.check(revision.id);
     const total = this.#instances.size + [...this.#beginning.values()].reduce((sum, count) => sum + count, 0);
     if (total >= config.maxInstances) {
@@ -251,7 +253,7 @@ export class InstanceManager {
       const image = await images.get(revision.image);
       const wanted = classOf(revision, image);
       const warm = pool.take(wanted);
-      const sandbox = warm ?? (await Sandbox.start<InstanceOwner>(host, newSandboxId(), wanted));
+      const sandbox = warm ?? (await pool.make(wanted, AbortSignal.timeout(config.startTimeout * TURN_WITHIN)));
       const record: InstanceRecord = {
         id: instanceId(revision.function, sandbox.id),
         function: revision.function,

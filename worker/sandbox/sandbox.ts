@@ -103,6 +103,8 @@ export class Sandbox<Owner> implements AsyncDisposable {
   /** The next worker's; the end of our pipe then says nothing about it. */
   #released = false;
   #disposal: Promise<void> | undefined;
+  /** In the line of those that are being made. */
+  #place: Disposable | undefined;
 
   private constructor(host: SandboxHost, state: SandboxState<Owner>) {
     this.#host = host;
@@ -123,13 +125,20 @@ export class Sandbox<Owner> implements AsyncDisposable {
       onEnd: () => {
         if (this.#released) return;
         this.#over = true;
+        this.#place?.[Symbol.dispose]();
         void this.#learnEnd().then(resolve);
       },
     });
   }
 
-  /** Makes and starts one. It runs the bootstrap, though that may not answer yet. Leaves nothing behind when it fails. */
-  static async start<Owner>(host: SandboxHost, id: SandboxId, wanted: SandboxClass): Promise<Sandbox<Owner>> {
+  /** Makes and starts one. It runs the bootstrap, though that may not answer yet. Leaves nothing behind when it fails.
+   *  @param place the sandbox's, once it has started: disposed of when it first answers, or never will. */
+  static async start<Owner>(
+    host: SandboxHost,
+    id: SandboxId,
+    wanted: SandboxClass,
+    place?: Disposable,
+  ): Promise<Sandbox<Owner>> {
     const { config, driver, cgroups, networks, slots, living } = host;
     const directory = directoryOf(config, id);
     const task = join(directory, 'task');
@@ -160,7 +169,9 @@ export class Sandbox<Owner> implements AsyncDisposable {
       const pid = await driver.start({ id, bundle: directory, logFd, listenFd });
       const state: SandboxState<Owner> = { id, class: wanted, slot, pid, pidStart: startTimeOf(pid) ?? '' };
       writeState(config, state);
-      return new Sandbox<Owner>(host, state);
+      const sandbox = new Sandbox<Owner>(host, state);
+      sandbox.#place = place;
+      return sandbox;
     } catch (error) {
       const said = logFd >= 0 ? drain(logFd) : '';
       await removeLeftovers(host, id).finally(() => {
@@ -215,7 +226,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
   async warm(timeout: Millis): Promise<void> {
     {
       using line = new Line(this.socket);
-      await line.ask('GET', '/_fn/health', undefined, timeout);
+      await line.ask('GET', '/_fn/health', undefined, timeout).finally(() => this.#place?.[Symbol.dispose]());
     }
     this.#line = new Line(this.socket);
     void this.gatewayFiles; // Their owner is changed now, and not in a claim.
@@ -234,7 +245,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
   /** Turns it into an instance. Resolves with the bootstrap's reply once the handler is loaded or has failed to. */
   async claim(request: ClaimRequest, timeout: Millis): Promise<Reply> {
     using line = this.#line?.open ? this.#line : new Line(this.socket);
-    return await line.ask('POST', CLAIM_PATH, request, timeout);
+    return await line.ask('POST', CLAIM_PATH, request, timeout).finally(() => this.#place?.[Symbol.dispose]());
   }
 
   /** Notes whose it is, so that a later worker can adopt it. */
