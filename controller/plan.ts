@@ -156,8 +156,9 @@ function spread(
   return [...grown].map((node) => ({ type: 'ensure', node, revision, count: counts.get(node) ?? 0 }));
 }
 
-/** Unix ms before which no more instances are started: doubles with each one in a row that could not start. The worker
- *  refuses by itself too; this keeps the queue and the diary quiet. */
+/** Unix ms before which no more instances are started: doubles with each one in a row that could not start. Those that failed
+ *  side by side are one: a busy machine is too slow for twenty at once. The worker refuses by itself too; this keeps the
+ *  queue and the diary quiet. */
 export function backoffUntil(revision: RevisionId, instances: readonly InstanceRecord[]): Millis {
   const ended = instances
     .flatMap((one) => (one.revision === revision && one.end ? [{ ...one, end: one.end }] : []))
@@ -165,7 +166,13 @@ export function backoffUntil(revision: RevisionId, instances: readonly InstanceR
   const ranWell = ended.findIndex(
     ({ end, readyAt }) => !isItsFault(end.reason) || (readyAt !== undefined && end.at - readyAt >= STABLE_AFTER),
   );
-  const streak = ranWell === -1 ? ended.length : ranWell;
+  let streak = 0;
+  let began = Infinity; // Of the earliest that is counted.
+  for (const { createdAt, end } of ranWell === -1 ? ended : ended.slice(0, ranWell)) {
+    if (end.at > began) continue;
+    streak++;
+    began = createdAt;
+  }
   const last = ended[0];
   if (streak === 0 || !last) return 0;
   return last.end.at + Math.min(BACKOFF_MAX, BACKOFF_BASE * 2 ** (streak - 1));

@@ -180,11 +180,27 @@ describe('a candidate', () => {
 describe('back-off', () => {
   it('doubles with each start that failed in a row, from a second to five minutes', () => {
     const failures = (count: number): InstanceRecord[] =>
-      Array.from({ length: count }, (_, index) =>
-        ended(String(index), 'load-error', { end: { at: NOW, reason: 'load-error' } }),
+      Array.from({ length: count }, (_, ago) =>
+        ended(String(ago), 'load-error', {
+          createdAt: NOW - ago * 1000 - 500,
+          end: { at: NOW - ago * 1000, reason: 'load-error' },
+        }),
       );
     const wait = (count: number): number => backoffUntil(OLD, failures(count)) - NOW;
     expect([wait(1), wait(2), wait(5), wait(20)]).toEqual([1000, 2000, 16_000, 300_000]);
+  });
+
+  it('counts those that failed side by side once', () => {
+    const batch = (name: string, began: number): InstanceRecord[] =>
+      Array.from({ length: 19 }, (_, index) =>
+        ended(`${name}${index}`, 'start-timeout', {
+          createdAt: began + index,
+          end: { at: began + 10_000 + index, reason: 'start-timeout' },
+        }),
+      );
+    const first = batch('first', NOW - 30_000);
+    expect(backoffUntil(OLD, first)).toBe(NOW - 30_000 + 10_018 + 1000);
+    expect(backoffUntil(OLD, [...first, ...batch('second', NOW - 15_000)])).toBe(NOW - 15_000 + 10_018 + 2000);
   });
 
   it('keeps the planner quiet until it is over', () => {

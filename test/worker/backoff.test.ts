@@ -42,6 +42,13 @@ test('each further failure doubles the wait, up to a minute', () => {
   expect(waits).toEqual([1, 2, 4, 8, 16, 32, 60, 60, 60]);
 });
 
+test('twenty starts that fail side by side are one failure, not twenty in a row', () => {
+  const { clock, backoff } = make();
+  for (let start = 0; start < 20; start++) backoff.failed(REVISION, broken);
+  clock.advance(1000);
+  expect(() => backoff.check(REVISION)).not.toThrow();
+});
+
 test('a start that succeeds clears the record', () => {
   const { backoff } = make();
   backoff.failed(REVISION, broken);

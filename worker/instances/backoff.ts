@@ -47,10 +47,13 @@ export class StartBackoff {
     );
   }
 
+  /** Starts that fail side by side are one failure: nothing begins during a back-off, so what fails then began before. */
   failed(revision: RevisionId, problem: FnError): void {
-    const failures = (this.#histories.get(revision)?.failures ?? 0) + 1;
-    const until = this.#clock.monotonic() + backoff(failures - 1, BASE, MAX, this.#random);
-    this.#histories.set(revision, { failures, until, problem });
+    const now = this.#clock.monotonic();
+    const history = this.#histories.get(revision);
+    if (history && now < history.until) return;
+    const failures = (history?.failures ?? 0) + 1;
+    this.#histories.set(revision, { failures, until: now + backoff(failures - 1, BASE, MAX, this.#random), problem });
   }
 
   started(revision: RevisionId): void {
