@@ -18,7 +18,9 @@ export interface RoutableInstance {
   readonly socket: string;
   /** Invocations at once. */
   readonly concurrency: number;
-  readonly start: { readonly kind: StartKind; readonly ms: Millis };
+  readonly start: StartKind;
+  /** Its handler is not loaded yet. It may be sent to all the same: requests wait inside of it. `loaded` says when it is. */
+  readonly loading?: true;
   /** What its invocations used is read here; without it they have no account. */
   readonly account?: AccountFiles;
   /** An idle instance is frozen here by its gateway, so that thawing it needs nobody else. */
@@ -35,9 +37,13 @@ export interface WorkerCalls {
   };
   /** Another gateway takes this one's place: its instances go there, each when it is idle. */
   leaving: { in: Record<string, never>; out: Record<string, never> };
-  /** Start one more instance of the revision and hand it to the caller once it is ready. Fails at once, with the
-   *  catalogue's error, when scale.max is reached, the revision is in back-off, or the start fails. */
+  /** Start one more instance of the revision and hand it to the caller: one from the pool as soon as it is taken, so that
+   *  the request is there when its handler is loaded; any other once it is ready. Fails at once, with the catalogue's error,
+   *  when scale.max is reached, the revision is in back-off, or the start fails. */
   acquire: { in: { function: FunctionName; revision: RevisionId }; out: RoutableInstance };
+  /** Answers once the handler of a `loading` instance is loaded; fails with why it never will be, and the instance has ended
+   *  then. */
+  loaded: { in: { instance: InstanceId }; out: Record<string, never> };
   /** End the instance now: an invocation passed its deadline, or it was for this one only. Answers when no process of it
    *  is left. */
   kill: { in: { instance: InstanceId; reason: 'timeout' | 'used'; invocation: string }; out: { gone: true } };

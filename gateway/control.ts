@@ -16,6 +16,8 @@ export type Autopsy = WorkerCalls['autopsy']['out'];
 export interface WorkerSide {
   /** Starts an instance. A worker that is away, or goes away meanwhile, is waited for once. */
   acquire(name: FunctionName, revision: RevisionId): Promise<RoutableInstance>;
+  /** Resolves once a `loading` instance is ready; rejects with why it never will be. */
+  loaded(instance: InstanceId): Promise<void>;
   /** Resolves when no process of the instance is left. */
   kill(instance: InstanceId, reason: 'timeout' | 'used', invocation: string): Promise<void>;
   autopsy(instance: InstanceId): Promise<Autopsy>;
@@ -65,16 +67,19 @@ export class WorkerLink implements WorkerSide, AsyncDisposable {
   }
 
   async acquire(name: FunctionName, revision: RevisionId): Promise<RoutableInstance> {
-    const deadline = this.#options.startTimeout + START_MARGIN;
     for (let attempt = 0; ; attempt++) {
       const peer = await this.#connectedPeer();
       try {
-        return await peer.call('acquire', { function: name, revision }, deadline);
+        return await peer.call('acquire', { function: name, revision }, this.#startWithin);
       } catch (error) {
         if (attempt > 0 || !(error instanceof FnError) || error.code !== 'process.down' || this.#peer === peer)
           throw error;
       }
     }
+  }
+
+  async loaded(instance: InstanceId): Promise<void> {
+    await this.#connected.call('loaded', { instance }, this.#startWithin);
   }
 
   async kill(instance: InstanceId, reason: 'timeout' | 'used', invocation: string): Promise<void> {
@@ -90,8 +95,7 @@ export class WorkerLink implements WorkerSide, AsyncDisposable {
   }
 
   async autopsy(instance: InstanceId): Promise<Autopsy> {
-    if (!this.#peer) throw new FnError('process.down', 'the worker is away');
-    return this.#peer.call('autopsy', { instance }, AUTOPSY_TIMEOUT);
+    return this.#connected.call('autopsy', { instance }, AUTOPSY_TIMEOUT);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -99,6 +103,15 @@ export class WorkerLink implements WorkerSide, AsyncDisposable {
     this.#peer?.close();
     for (const wake of this.#waiting) wake();
     await this.#loop;
+  }
+
+  get #startWithin(): Millis {
+    return this.#options.startTimeout + START_MARGIN;
+  }
+
+  get #connected(): RpcPeer<WorkerCalls, GatewayCalls> {
+    if (!this.#peer) throw new FnError('process.down', 'the worker is away');
+    return this.#peer;
   }
 
   #connectedPeer(): Promise<RpcPeer<WorkerCalls, GatewayCalls>> {

@@ -3,7 +3,7 @@
 import { connect } from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import type { GatewayCalls, RoutableInstance } from '../core/control.ts';
-import { FnError, toFnError } from '../core/errors.ts';
+import { FnError, fromProblem, toFnError } from '../core/errors.ts';
 import type { FunctionName, InstanceId, RevisionId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
 import type { RevisionRecord } from '../core/records.ts';
@@ -11,7 +11,7 @@ import type { Handlers } from '../core/rpc.ts';
 import type { Millis } from '../core/units.ts';
 import type { Autopsy, WorkerSide } from './control.ts';
 import type { LoadTable } from './load.ts';
-import { DOOMED, DRAINING, SUSPECT } from './slots/cell.ts';
+import { DOOMED, DRAINING, LOADING, SUSPECT } from './slots/cell.ts';
 import type { Instance } from './slots/instance.ts';
 import type { Slots } from './slots/slots.ts';
 
@@ -83,10 +83,12 @@ export class Fleet {
     }
   };
 
-  /** Has an instance started, and handed to us. */
+  /** Has an instance started, and handed to us. It may still be loading. */
   async acquire(name: FunctionName, revision: RevisionId): Promise<RoutableInstance> {
     if (!this.#worker) throw new FnError('process.down', 'the gateway is starting', { retryAfterS: 1 });
-    return this.#worker.acquire(name, revision);
+    const info = await this.#worker.acquire(name, revision);
+    if (info.loading) void this.#load(this.#worker, info.id);
+    return info;
   }
 
   /** Ends an instance. Resolves when it is gone, or when the worker did not say so in time; then it stays out of rotation
@@ -123,6 +125,32 @@ export class Fleet {
     return looking;
   }
 
+  /** Those who were sent to an instance that fails to load learn it from their broken connection, those who wait for one
+   *  from here. A worker that goes away meanwhile leaves it as ready as it will be. */
+  async #load(worker: WorkerSide, id: InstanceId): Promise<void> {
+    let failure: FnError | undefined;
+    try {
+      await worker.loaded(id);
+    } catch (error) {
+      failure = toFnError(error);
+    }
+    const instance = this.#options.slots.get(id);
+    if (!instance) return;
+    if (!failure || failure.code === 'process.down') {
+      instance.cell.loaded(performance.now());
+      return;
+    }
+    this.#neverReady(instance, failure);
+    this.#drop(id);
+    worker.dead?.(id);
+  }
+
+  /** Those who wait hear why, before they ask for another. */
+  #neverReady(instance: Instance, failure: FnError): void {
+    instance.cell.mark(DOOMED); // Nobody relies on it any more.
+    instance.group.startFailed(failure);
+  }
+
   #drop(id: InstanceId): void {
     this.#routed.delete(id);
     this.#options.slots.remove(id);
@@ -140,6 +168,8 @@ export class Fleet {
     }
     log.info({ instance: id, alive: seen.alive, reason: seen.reason }, 'instance examined');
     if (!seen.alive) {
+      const failure = instance.cell.has(LOADING) && seen.problem && fromProblem(seen.problem);
+      if (failure) this.#neverReady(instance, failure);
       this.#drop(id);
       this.#worker?.dead?.(id);
     } else if (instance.cell.has(SUSPECT)) {

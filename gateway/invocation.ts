@@ -2,7 +2,8 @@
  *  request to the instance, and passes the reply on as it comes. What can go wrong on the way is decided here:
  *
  *  - nothing reached the instance: again on another one; otherwise never again;
- *  - no reply within the timeout: the instance is killed, and only then is the client told;
+ *  - no reply within the timeout: the instance is killed, and only then is the client told; one that still loads its handler
+ *    goes on with that, for whoever comes next;
  *  - the connection broke: the worker is asked how the instance ended, the client is told that, or is cut off when half a
  *    reply is out;
  *  - the client goes: the instance is told by a half-close, and its slot stays taken until it lets go. */
@@ -22,7 +23,7 @@ import type { ReplyHead } from './http/parse-reply.ts';
 import type { RequestHead } from './http/parse-request.ts';
 import { dateField } from './http/write.ts';
 import { withoutCors } from './policy/fields.ts';
-import { DOOMED } from './slots/cell.ts';
+import { DOOMED, LOADING } from './slots/cell.ts';
 import type { Group, Waiter } from './slots/group.ts';
 import type { Instance } from './slots/instance.ts';
 import { Tally } from './tally.ts';
@@ -66,7 +67,9 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   #upstream: Upstream | undefined;
   #attempts = 0;
   #bodyDone: boolean;
-  #start = 'warm;ms=0';
+  /** It was sent before its instance had loaded the handler; the timeout counts from then on. */
+  #isEarly = false;
+  #waited: Millis = 0;
   readonly #tally: Tally;
   /** The head of a reply that waits for its account, as the rest of it does in the client's outbox. */
   #held: string | undefined;
@@ -176,10 +179,10 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#group.load.began(now);
     const thawed = instance.wake();
     if (waited || thawed) {
-      const kind = thawed ? 'thawed' : instance.cell.wasUsed ? 'warm' : instance.info.start.kind;
-      this.#tally.startKind = kind;
-      this.#start = `${kind};ms=${(now - this.#arrivedAt).toFixed(1)}`;
+      this.#tally.startKind = thawed ? 'thawed' : instance.cell.wasUsed ? 'warm' : instance.info.start;
+      this.#waited = now - this.#arrivedAt;
     }
+    this.#isEarly = instance.cell.has(LOADING);
     this.#tally.begin(instance, now);
     const upstream = instance.pool.take(now);
     this.#upstream = upstream;
@@ -225,7 +228,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     const text =
       `HTTP/1.1 ${head.status} ${head.reason}\r\n${fields}${framingFields(this.#head, head)}` +
       this.#client.replyFields +
-      `x-request-id: ${this.#requestId}\r\n${this.#instance!.replyFields}x-fn-start: ${this.#start}\r\n` +
+      `x-request-id: ${this.#requestId}\r\n${this.#instance!.replyFields}${this.#startField()}` +
       `${head.dated ? '' : dateField(Date.now())}${connection}`;
     if (this.#head.account && (framing === 'none' || (framing === 'length' && head.contentLength <= EARLY_MAX))) {
       this.#held = text;
@@ -237,7 +240,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#status = 101;
     this.#client.out.text(
       `HTTP/1.1 101 ${head.reason}\r\n${head.fields}connection: Upgrade\r\nupgrade: websocket\r\n` +
-        `x-request-id: ${this.#requestId}\r\n${this.#instance!.replyFields}x-fn-start: ${this.#start}\r\n\r\n`,
+        `x-request-id: ${this.#requestId}\r\n${this.#instance!.replyFields}${this.#startField()}\r\n`,
     );
     this.#client.upgrade();
   }
@@ -301,7 +304,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#upstream = undefined;
     this.#tally.measure();
     this.#client.block(BLOCKED_BY_FUNCTION, false);
-    if (unsent && this.#replay !== undefined && this.#attempts < ATTEMPTS_MAX) {
+    if (unsent && this.#replay !== undefined && this.#attempts < ATTEMPTS_MAX && !instance.cell.has(LOADING)) {
       this.#retry(instance);
       return;
     }
@@ -312,19 +315,22 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   onDeadline(): void {
     const now = performance.now();
     const timeout = this.#group.revision.spec.timeout;
-    if (this.#phase === 'replying' || this.#phase === 'tunnel') {
-      const due = this.#progressAt + timeout;
-      if (now < due) {
-        this.#upstream?.arm(due, now);
-        return;
-      }
+    const { cell } = this.#instance!;
+    const isLoading = cell.has(LOADING);
+    let due = now;
+    if (this.#phase === 'replying' || this.#phase === 'tunnel') due = this.#progressAt + timeout;
+    else if (this.#isEarly && !isLoading) due = now - cell.readyFor(now) + timeout;
+    if (now < due) {
+      this.#upstream?.arm(due, now);
+      return;
     }
     if (this.#clientBlocked || this.#phase === 'tunnel') {
       this.#client.cut(); // It does not read: 'close' cancels.
     } else if (this.#phase === 'sent' && !this.#bodyDone && !this.#functionBlocked) {
       this.#abandon(408);
       this.#client.fail(new FnError('request.timeout', `the body was not complete within ${timeout} ms`));
-    } else void this.#kill(timeout);
+    } else if (isLoading) this.#giveUp(timeout);
+    else void this.#kill(timeout);
   }
 
   // Endings.
@@ -373,6 +379,18 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     instance.release();
   }
 
+  /** The sandbox drops it unseen: its deadline is before the handler was loaded. */
+  #giveUp(timeout: Millis): void {
+    const instance = this.#instance!;
+    this.#upstream?.destroy();
+    this.#upstream = undefined;
+    this.#tally.measure();
+    this.#group.load.ended(performance.now());
+    const detail = `the instance of ${this.#group.revision.function} was still loading after its timeout of ${timeout} ms`;
+    this.#fail(new FnError('function.start_timeout', detail));
+    instance.release();
+  }
+
   async #kill(timeout: Millis): Promise<void> {
     const instance = this.#instance!;
     this.#phase = 'ending';
@@ -394,7 +412,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#tally.measure();
     this.#over(status);
     upstream.abandon((inTime) => {
-      if (!inTime) void this.#owner.kill(instance, 'timeout', this.#requestId);
+      if (!inTime && !instance.cell.has(LOADING)) void this.#owner.kill(instance, 'timeout', this.#requestId);
       group.load.ended(performance.now());
       this.#release(instance);
     });
@@ -414,6 +432,14 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   #report(status: number, code?: ErrorCode): void {
     this.#tally.close(status, code);
     this.#owner.finished(this.#group.revision, this.#tally);
+  }
+
+  /** How it found its instance, and how long that took until it was ready for it. */
+  #startField(): string {
+    const now = performance.now();
+    const waited = this.#isEarly ? now - this.#arrivedAt - this.#instance!.cell.readyFor(now) : this.#waited;
+    const ms = waited === 0 ? '0' : waited.toFixed(1);
+    return `x-fn-start: ${this.#tally.startKind};ms=${ms}\r\n`;
   }
 
   #functionHead(deadline: Millis): string {

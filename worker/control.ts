@@ -28,6 +28,10 @@ export async function serveControl(
         return {};
       },
       acquire: ({ revision }) => manager.acquire(revision, key),
+      async loaded({ instance }) {
+        await manager.loaded(instance);
+        return {};
+      },
       async kill({ instance, reason }) {
         await manager.kill(instance, reason);
         return { gone: true };

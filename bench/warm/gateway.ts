@@ -62,7 +62,7 @@ const instance = {
   revision: 'bench-00001' as RevisionId,
   socket,
   concurrency,
-  start: { kind: 'cold', ms: 0 },
+  start: 'cold',
   ...(account && { account }),
 } as const;
 const worker = createServer((connection) => {
@@ -73,6 +73,7 @@ const worker = createServer((connection) => {
     hello: () => ({ node: 'bench' as NodeId, instances: [instance] }),
     leaving: unused,
     acquire: unused,
+    loaded: unused,
     kill: unused,
     autopsy: unused,
     metrics: unused,

@@ -20,11 +20,14 @@ export const SUSPECT = 1 << 19;
 export const DRAINING = 1 << 20;
 export const DOOMED = 1 << 21;
 const OUT = SUSPECT | DRAINING | DOOMED;
+/** Its handler is being loaded. It takes invocations, which wait inside of it. */
+export const LOADING = 1 << 22;
 
 const WORD = 0;
 /** Slots ever taken: two equal readings mean that nothing began between them. */
 const TAKEN = 1;
 const IDLE_SINCE = 2;
+const LOADED_AT = 3;
 
 /** A thread's own performance.now() begins with the thread; this is the same in all. */
 const SINCE_BOOT: Millis = Number(process.hrtime.bigint() / 1000n) / 1000 - performance.now();
@@ -99,6 +102,17 @@ export class Cell implements Disposable {
     }
   }
 
+  /** Its handler is loaded, or never will be. */
+  loaded(now: Millis): void {
+    Atomics.store(this.#cells, this.#at + LOADED_AT, tenths(now)); // First: whoever sees it loaded may ask since when.
+    Atomics.and(this.#cells, this.#at + WORD, ~LOADING);
+  }
+
+  /** How long it has been ready, for those who were sent to it before. */
+  readyFor(now: Millis): Millis {
+    return this.has(LOADING) ? 0 : ((tenths(now) - Atomics.load(this.#cells, this.#at + LOADED_AT)) | 0) / 10;
+  }
+
   release(now: Millis): void {
     this.#rested(now); // First: nobody may see it idle with the time of before.
     Atomics.sub(this.#cells, this.#at + WORD, 1);
@@ -133,7 +147,7 @@ export class Cell implements Disposable {
   /** Has it frozen, when it has been idle for that long. One that takes no more must be able to finish. */
   rest(now: Millis, after: Millis, freezer: { freeze(): boolean; thaw(): void }): void {
     const word = this.#word;
-    if ((word & (COUNT | OUT | FREEZING | FROZEN)) !== 0) return;
+    if ((word & (COUNT | OUT | LOADING | FREEZING | FROZEN)) !== 0) return;
     if (((ticks(now) - Atomics.load(this.#cells, this.#at + IDLE_SINCE)) | 0) < after) return;
     if (!this.#change(word, word | FREEZING)) return;
     let isFrozen = freezer.freeze();
@@ -167,4 +181,9 @@ export class Cell implements Disposable {
 /** Milliseconds since boot in 32 bits; differences are right for 24 days. */
 export function ticks(now: Millis): number {
   return (now + SINCE_BOOT) | 0;
+}
+
+/** The same in tenths of a millisecond; differences are right for two days. */
+function tenths(now: Millis): number {
+  return ((now + SINCE_BOOT) * 10) | 0;
 }

@@ -16,6 +16,7 @@ import type { RevisionRecord } from '../../core/records.ts';
 import type { Millis } from '../../core/units.ts';
 import { leastLoaded, startsNeeded } from '../balancer.ts';
 import type { RevisionLoad } from '../load.ts';
+import { LOADING } from './cell.ts';
 import { Instance } from './instance.ts';
 import { type Peers, Room } from './room.ts';
 import type { Rows } from './rows.ts';
@@ -176,7 +177,8 @@ export class Group implements Disposable {
     }
     const { concurrency, scale } = this.revision.spec;
     for (;;) {
-      const open = this.#instances.filter((one) => one.isOpen);
+      // One that loads counts until it is known whether it ever will be ready.
+      const open = this.#instances.filter((one) => one.isOpen || one.cell.has(LOADING));
       const starting = this.#room.starting;
       const needed = startsNeeded({
         inFlight: open.reduce((sum, one) => sum + one.inFlight, 0),

@@ -7,7 +7,7 @@ import type { Millis } from '../../core/units.ts';
 import { Freezer } from '../freezer.ts';
 import { UpstreamPool } from '../upstream.ts';
 import { Usage } from '../usage.ts';
-import { Cell } from './cell.ts';
+import { Cell, LOADING } from './cell.ts';
 import type { Group } from './group.ts';
 import type { Rows } from './rows.ts';
 
@@ -32,7 +32,8 @@ export class Instance {
     this.pool = new UpstreamPool(info.socket);
     this.cell = new Cell(rows, info.id);
     this.#freezer = info.freezer && new Freezer(info.freezer);
-    if (this.cell.isNew) this.#freezer?.thaw(); // An earlier gateway may have left it frozen.
+    if (this.cell.isNew && info.loading) this.cell.mark(LOADING);
+    else if (this.cell.isNew) this.#freezer?.thaw(); // An earlier gateway may have left it frozen.
     this.usage = info.account && new Usage(info.account, this.cell);
     this.replyFields = `x-fn-instance: ${info.id}\r\nx-fn-revision: ${info.revision}\r\n`;
   }

@@ -32,7 +32,7 @@ export interface PlaneCalls extends GatewayCalls {
 }
 
 /** Calls to the coordinator. */
-export interface CoordinatorCalls extends Pick<WorkerCalls, 'acquire' | 'kill' | 'autopsy'> {
+export interface CoordinatorCalls extends Pick<WorkerCalls, 'acquire' | 'loaded' | 'kill' | 'autopsy'> {
   ready: { in: Nothing; out: Nothing };
   /** A thread has found the instance dead; the worker may be away. */
   dead: { in: { instance: InstanceId }; out: Nothing };

@@ -43,6 +43,10 @@ export async function inThreads(options: GatewayOptions, id: string, count: numb
       await crew.all('route', { instance }).catch(() => {}); // One that is slow hears of it later; others need it now.
       return instance;
     },
+    async loaded({ instance }) {
+      await link.loaded(instance);
+      return {};
+    },
     async kill({ instance, reason, invocation }) {
       await link.kill(instance, reason, invocation);
       held.delete(instance);

@@ -25,6 +25,7 @@ const SOON: Millis = 5000;
 const MARGIN: Millis = 15_000;
 
 const { config, gateway, index, memory, ports, masterKey, patience, connectionsMax } = workerData as ThreadData;
+const startWithin = 2 * config.startTimeout + MARGIN;
 const redis = connectRedis(config, 'failFast');
 await waitForRedis(redis, REDIS_WITHIN);
 
@@ -98,8 +99,10 @@ const coordinator = new PortPeer<CoordinatorCalls, PlaneCalls>(parentPort as Por
   },
 });
 fleet.attach({
-  acquire: (name, revision) =>
-    coordinator.call('acquire', { function: name, revision }, 2 * config.startTimeout + MARGIN),
+  acquire: (name, revision) => coordinator.call('acquire', { function: name, revision }, startWithin),
+  async loaded(instance) {
+    await coordinator.call('loaded', { instance }, startWithin);
+  },
   async kill(instance, reason, invocation) {
     await coordinator.call('kill', { instance, reason, invocation }, MARGIN);
   },

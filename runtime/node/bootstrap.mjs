@@ -19,6 +19,7 @@ import { serveWeb } from './web.mjs';
 
 const CLAIM_PATH = '/_fn/claim';
 const HEALTH_PATH = '/_fn/health';
+const DEADLINE = 'x-fn-deadline';
 const LISTEN_FD = 3;
 const DEFAULT_MEMORY = 256 * 2 ** 20;
 const DEFAULT_TIMEOUT_MS = 30_000;
@@ -26,9 +27,12 @@ const DEFAULT_TIMEOUT_MS = 30_000;
 const http = process.getBuiltinModule('node:http');
 const root = process.env['FN_TASK'] ?? '/task';
 
-/** Who answers: the platform's two paths before the claim, the function after it.
+/** Who answers: the platform's two paths before the claim, the function once it is loaded.
  *  @type {Serve} */
 let serve = generic;
+/** Requests that were faster than the function: the gateway sends them when it hears of the claim.
+ *  @type {(() => void)[]} */
+let early = [];
 let inFlight = 0;
 let ending = false;
 
@@ -88,7 +92,30 @@ function finished() {
 function generic(request, response) {
   if (request.method === 'POST' && request.url === CLAIM_PATH) void claimed(request, response);
   else if (request.method === 'GET' && request.url === HEALTH_PATH) void healthy(response);
-  else reply(response, 404, { error: 'this sandbox belongs to no function yet' });
+  else hold(request, response);
+}
+
+/** @type {Serve} */
+function hold(request, response) {
+  early.push(() => serve(request, response));
+}
+
+/** The time an invocation has counts from when the function was loaded, for those that were sent before.
+ *  @param {Serve} serveIt @param {Claim} claim @returns {Serve} */
+function fromNow(serveIt, claim) {
+  const loadedAt = Date.now();
+  const due = loadedAt + claim.timeoutMs;
+  return (request, response) => {
+    const deadline = Number(request.headers[DEADLINE]);
+    if (deadline < due) {
+      if (deadline <= loadedAt) {
+        response.destroy(); // The gateway has given it up.
+        return;
+      }
+      request.headers[DEADLINE] = request.rawHeaders[request.rawHeaders.lastIndexOf(DEADLINE) + 1] = String(due);
+    }
+    serveIt(request, response);
+  };
 }
 
 /** @param {ServerResponse} response @param {number} status @param {unknown} body @param {string[]} [headers] */
@@ -109,12 +136,14 @@ async function healthy(response) {
 /** @param {IncomingMessage} request @param {ServerResponse} response */
 async function claimed(request, response) {
   const startedAt = process.hrtime.bigint();
-  serve = (_, busy) => reply(busy, 503, { error: 'the function is loading' });
+  serve = hold;
   try {
     /** @type {Claim} */
     const claim = JSON.parse(String(await readBody(request)));
-    serve = await become(claim);
+    serve = fromNow(await become(claim), claim);
     reply(response, 200, { ready: true, ms: Number(process.hrtime.bigint() - startedAt) / 1e6 });
+    for (const one of early) one();
+    early = [];
   } catch (error) {
     const description = describeError(error, root);
     logError(description.stack);

@@ -15,11 +15,20 @@ async function refusal(options: BootstrapOptions): Promise<ClaimError['error'] &
   return { ...(reply.json() as ClaimError).error, logged: sandbox.stderr };
 }
 
-test('before the claim only health and claim exist', async () => {
-  await using sandbox = await Bootstrap.start({ files: { 'index.mjs': 'export default () => new Response()' } });
+/** Says that it loads, and has loaded when it gets a SIGUSR2. */
+const SLOW = `const go = new Promise((resolve) => process.once('SIGUSR2', resolve));
+  console.log('loading'); await go;
+  export default (request) => new Response(request.url + ' ' + (request.headers.get('x-fn-deadline') - Date.now()));`;
+
+test('what comes before the claim waits for the function', async () => {
+  await using sandbox = await Bootstrap.start({
+    files: { 'index.mjs': 'export default (request) => new Response(new URL(request.url).pathname)' },
+  });
   expect((await sandbox.request('/_fn/health')).json()).toEqual({ claimed: false });
-  expect((await sandbox.request('/')).status).toBe(404);
-  expect((await sandbox.request('/_fn/claim')).status).toBe(404);
+  await using other = sandbox.connect();
+  const early = other.client.request({ method: 'GET', path: '/early' });
+  expect((await sandbox.claim()).status).toBe(200);
+  expect(await (await early).body.text()).toBe('/early');
 });
 
 test('the claim sets the environment, enters the directory and loads the handler', async () => {
@@ -47,20 +56,32 @@ test('after the claim every path is the function’s, a second claim too', async
   expect((await fn.claim()).text()).toBe('function: /_fn/claim');
 });
 
-test('while it loads nothing else is served', async () => {
-  await using sandbox = await Bootstrap.start({
-    files: {
-      'index.mjs': `const go = new Promise((resolve) => process.once('SIGUSR2', resolve));
-        console.log('loading'); await go; export default () => new Response()`,
-    },
-  });
+test('what comes while it loads waits for it, and has its whole time from then on', async () => {
+  await using sandbox = await Bootstrap.start({ files: { 'index.mjs': SLOW }, timeoutMs: 30_000 });
   await sandbox.request('/_fn/health');
   const claimed = sandbox.claim();
   await eventually(() => expect(sandbox.stdout).toContain('loading'));
   await using other = sandbox.connect();
-  expect((await other.client.request({ method: 'POST', path: '/_fn/claim' })).statusCode).toBe(503);
+  const headers = ['x-a', 'x-fn-deadline', 'x-fn-deadline', String(Date.now() + 20_000)];
+  const early = other.client.request({ method: 'POST', path: '/_fn/claim', headers });
   sandbox.process.kill('SIGUSR2');
   expect((await claimed).status).toBe(200);
+  const [url, left] = (await (await early).body.text()).split(' ');
+  expect(url).toContain('/_fn/claim');
+  expect(Number(left)).toBeGreaterThan(20_000);
+});
+
+test('what was given up while it loaded is not served', async () => {
+  await using sandbox = await Bootstrap.start({ files: { 'index.mjs': SLOW } });
+  await sandbox.request('/_fn/health');
+  const claimed = sandbox.claim();
+  await eventually(() => expect(sandbox.stdout).toContain('loading'));
+  await using other = sandbox.connect();
+  const late = other.client.request({ method: 'GET', path: '/', headers: { 'x-fn-deadline': String(Date.now()) } });
+  late.catch(() => {}); // Looked at below.
+  sandbox.process.kill('SIGUSR2');
+  expect((await claimed).status).toBe(200);
+  await expect(late).rejects.toThrow(BROKEN);
 });
 
 test.each([

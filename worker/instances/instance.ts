@@ -30,6 +30,8 @@ export class Instance {
   intent: EndReason | undefined;
   /** Not ready yet: its end is the answer to whoever started it. */
   loading = true;
+  /** Settles when that is decided; rejects with why it never will be ready. */
+  loaded: Promise<void> = Promise.resolve();
   /** An invocation broke on it: its end is not a crash loop. */
   broke = false;
   /** An invocation went to it before it ended: its end is not a crash loop either. */
@@ -83,10 +85,12 @@ export class Instance {
   }
 
   routable(): RoutableInstance {
-    const { id, function: name, revision, start = { kind: 'cold', ms: 0 } } = this.#record;
+    const { id, function: name, revision, start } = this.#record;
     const { concurrency } = this.revision.spec;
     const { socket, gatewayFiles } = this.sandbox;
-    return { id, function: name, revision, socket, concurrency, start, ...gatewayFiles };
+    const common = { id, function: name, revision, socket, concurrency, ...gatewayFiles };
+    // Only of a warm sandbox does a gateway hear before it is ready.
+    return this.loading ? { ...common, start: 'claimed', loading: true } : { ...common, start: start?.kind ?? 'cold' };
   }
 
   #logLine(line: PipeLine, from: LogLine['from']): LogLine {

@@ -92,7 +92,8 @@ export class InstanceManager {
     return file;
   }
 
-  /** Starts one more instance for a gateway. Rejects at once when the cap is reached or the revision is in back-off. */
+  /** Starts one more instance for a gateway, which has one of the pool as soon as it is claimed: `loaded` tells the rest.
+   *  Rejects at once when the cap is reached or the revision is in back-off. */
   async acquire(revision: RevisionId, gateway: symbol): Promise<RoutableInstance> {
     await this.#open();
     const record = this.#revision(revision);
@@ -104,7 +105,15 @@ export class InstanceManager {
       });
     }
     const instance = await this.#start(record, gateway);
+    if (instance.owner !== gateway) await instance.loaded; // No warm one was there: that took longer than the rest will.
     return instance.routable();
+  }
+
+  /** Resolves once the instance is ready. Rejects with why it never will be. */
+  async loaded(id: InstanceId): Promise<void> {
+    const instance = this.#instances.get(id) ?? this.#recent.get(id);
+    if (!instance) throw new FnError('process.down', `there is no instance ${id}`);
+    await instance.loaded;
   }
 
   /** Starts what is missing to `count`. Throws the first failure once all have ended: some leave no instance record. */
@@ -112,7 +121,10 @@ export class InstanceManager {
     await this.#open();
     const record = this.#revision(revision);
     const missing = Math.min(count, record.spec.scale.max) - this.#count(revision);
-    const starts = Array.from({ length: Math.max(0, missing) }, () => this.#start(record, undefined));
+    const starts = Array.from({ length: Math.max(0, missing) }, async () => {
+      const { loaded } = await this.#start(record, undefined);
+      await loaded;
+    });
     for (const start of await Promise.allSettled(starts)) if (start.status === 'rejected') throw start.reason;
   }
 
@@ -121,7 +133,7 @@ export class InstanceManager {
     await this.#open();
     const instance = this.#instances.get(id);
     if (!instance || instance.intent) return true;
-    if (mode === 'if-idle' && this.owners.isMoving(instance)) return false;
+    if (mode === 'if-idle' && (instance.loading || this.owners.isMoving(instance))) return false;
     if (mode === 'if-idle' && Date.now() - (instance.record.readyAt ?? 0) < SETTLES_WITHIN) return false;
     const gateway = await this.#gatewayOf(instance, reason);
     if (!gateway && mode === 'if-idle') return false; // Nobody here knows whether it is idle.
@@ -155,7 +167,13 @@ export class InstanceManager {
     const instance = this.#instances.get(id) ?? this.#recent.get(id);
     if (!instance) return undefined;
     instance.broke = true;
-    return Promise.race([instance.over, sleep(AUTOPSY_WITHIN).then(() => undefined)]);
+    const ending = await Promise.race([instance.over, sleep(AUTOPSY_WITHIN).then(() => undefined)]);
+    if (!ending || !instance.loading) return ending;
+    const problem = await Promise.race([
+      instance.loaded.then(() => ending.problem, toFnError),
+      sleep(AUTOPSY_WITHIN).then(() => ending.problem),
+    ]);
+    return { ...ending, problem };
   }
 
   /** Takes over an instance of an earlier worker. */
@@ -233,6 +251,7 @@ export class InstanceManager {
     return living.length + (this.#beginning.get(revision) ?? 0);
   }
 
+  /** Resolves when a warm sandbox is claimed, or one that was made for it is ready. */
   async #start(revision: RevisionRecord, gateway: symbol | undefined): Promise<Instance> {
     const { config, images, pool, backoff } = this.#parts;
     backoff.check(revision.id);
@@ -267,32 +286,42 @@ export class InstanceManager {
       uncount();
       if (!warm) this.#write(record);
       void sandbox.ended.then((end) => this.#ended(instance, end));
-      const phases = await this.#load(instance, image, config.startTimeout - (performance.now() - began));
-      this.#ready(instance, warm ? 'claimed' : 'cold', performance.now() - began, phases, gateway);
+      if (warm && gateway) this.owners.taken(instance, gateway);
+      instance.loaded = this.#load(instance, image, warm ? 'claimed' : 'cold', began, gateway);
+      instance.loaded.catch(() => {}); // Whoever waits for it hears of it.
       return instance;
     } catch (error) {
-      const problem = toFnError(error);
-      if (problem.code !== 'capacity.node_full') backoff.failed(revision.id, problem);
-      this.#parts.log.warn(
-        { fn: revision.function, revision: revision.id, code: problem.code },
-        'instance failed to start',
-      );
-      throw problem;
+      throw this.#failed(revision, error);
     } finally {
       uncount();
     }
   }
 
-  /** Writes down why an instance never became ready. */
-  async #load(instance: Instance, image: UnpackedImage, within: Millis): Promise<LoadPhases> {
+  /** Writes down why an instance never became ready, if it does not. */
+  async #load(
+    instance: Instance,
+    image: UnpackedImage,
+    kind: 'claimed' | 'cold',
+    began: Millis,
+    gateway: symbol | undefined,
+  ): Promise<void> {
     try {
-      return await loadInstance(instance, image, within);
+      const within = this.#parts.config.startTimeout - (performance.now() - began);
+      const phases = await loadInstance(instance, image, within);
+      this.#ready(instance, kind, performance.now() - began, phases, gateway);
     } catch (error) {
+      const failure = this.#failed(instance.revision, error);
       const { reason } = await instance.over;
-      const problem = toFnError(error).toProblem();
-      this.#write(instance.change({ state: 'failed', end: { at: Date.now(), reason, problem } }));
-      throw error;
+      this.#write(instance.change({ state: 'failed', end: { at: Date.now(), reason, problem: failure.toProblem() } }));
+      throw failure;
     }
+  }
+
+  #failed({ id, function: name }: RevisionRecord, error: unknown): FnError {
+    const problem = toFnError(error);
+    if (problem.code !== 'capacity.node_full') this.#parts.backoff.failed(id, problem);
+    this.#parts.log.warn({ fn: name, revision: id, code: problem.code }, 'instance failed to start');
+    return problem;
   }
 
   #ready(
@@ -347,7 +376,8 @@ export class InstanceManager {
     this.#instances.delete(instance.id);
     this.#remember(instance);
     instance.finish(ending);
-    const gateway = this.owners.of(instance);
+    // Whoever has one that never was ready asks for the reason, and hears it with that.
+    const gateway = instance.loading ? undefined : this.owners.of(instance);
     gateway?.call('gone', { instance: instance.id, reason }, CALL_WITHIN).then(
       ({ served }) => (instance.served = served),
       () => {}, // It left, and forgot it anyway.

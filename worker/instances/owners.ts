@@ -88,6 +88,12 @@ export class Owners {
     }
   }
 
+  /** An instance is being made for this gateway, which may send to it already. */
+  taken(instance: Instance, asker: symbol): void {
+    const gateway = this.#gateways.get(asker);
+    if (gateway) this.#give(instance, gateway);
+  }
+
   /** An instance is ready that this gateway asked for; without one, any may have it. Returns once that is settled. */
   ready(instance: Instance, asker: symbol | undefined): void {
     const gateway = asker && this.#gateways.get(asker);

@@ -101,6 +101,7 @@ export async function startPlatform(
     hello: () => ({ node: 'test' as NodeId, instances: [] }),
     leaving: () => ({}),
     acquire: () => Promise.reject(new Error('the test has no instance to give')),
+    loaded: () => ({}),
     kill: () => ({ gone: true }),
     autopsy: () => ({ alive: true }),
     metrics: () => ({ text: '' }),
@@ -207,7 +208,7 @@ export async function startPlatform(
       revision,
       socket: instance.socket,
       concurrency,
-      start: { kind: 'claimed', ms: 4 },
+      start: 'claimed',
     }),
     async route(instance, revision, concurrency) {
       const to = await peer();
