@@ -4,7 +4,10 @@
  *
  *  Measured on node 24.21 in memory cgroups of 64, 128, 256 and 512 MiB: a heap that grew to V8's limit of 40, 96, 192 and
  *  384 MiB took 42, 97, 190 and 372 in the cgroup, and none was killed. What is left above is for buffers, which are not in
- *  the heap, and for files in /tmp, which count as memory. */
+ *  the heap, and for files in /tmp, which count as memory.
+ *
+ *  Only flags with which V8 still takes the code that node brings compiled: any other that changes what it compiles, and
+ *  `--expose-gc`, has node compile itself from source at every start, 12 ms of 36 and 0.2 MiB. */
 
 const MIB = 2 ** 20;
 
@@ -20,11 +23,6 @@ export function nodeFlags(memoryBytes) {
     // One helper thread for garbage collection and compilation instead of four: an instance rarely has more than one core,
     // and every thread counts against its pids limit.
     '--v8-pool-size=1',
-    // Four times V8's default, so that no helper thread wakes up to optimise node's own code while the first callers wait:
-    // 0.2 ms of processor time less in each of their calls, and 0.15 MiB. What a function computes in loops is optimised
-    // by another count; a function called often is, after 1,600 calls instead of 400.
-    '--invocation-count-for-maglev=1600',
     '--disable-sigusr1', // No thread that waits to open the inspector.
-    '--expose-gc', // For warm.mjs.
   ];
 }

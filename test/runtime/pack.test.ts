@@ -24,6 +24,23 @@ test.each([
   expect(fn.stderr).toBe('');
 });
 
+test('warming up leaves node’s modules compiled as node brings them, for the function too, and no gc behind', async () => {
+  await using runtime = await packed();
+  await using fn = await startFunction({
+    runtime: runtime.path,
+    flags: [...nodeFlags(64 * 2 ** 20), '--expose-internals', '--no-warnings'],
+    files: {
+      'index.cjs': `const { internalBinding } = require('internal/test/binding'); require('node:http2');
+        const { compiledWithCache, compiledWithoutCache } = internalBinding('builtins').getCacheUsage();
+        const found = { cached: compiledWithCache.has('http2'), others: [...compiledWithoutCache], gc: typeof gc };
+        exports.handler = () => found`,
+    },
+    handler: 'index.handler',
+    warm: true,
+  });
+  expect((await fn.request('/')).json()).toEqual({ cached: true, others: [], gc: 'undefined' });
+});
+
 test('the packed bootstrap has what it imports when it must', async () => {
   await using runtime = await packed();
   await using fn = await startFunction({
