@@ -93,7 +93,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
     revision: (id) => snapshot.get('revision', id),
   });
 
-  log.info(await adoptOrRemove(host, manager, pool), 'leftovers of earlier workers');
+  log.info(await adoptOrRemove(host, manager, pool, log), 'leftovers of earlier workers');
   snapshot.subscribe(() => demand(snapshot));
   demand(snapshot);
   const control = await serveControl(config, manager, metrics);
@@ -119,7 +119,14 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
     for (const { record } of manager.all) instances.inc({ state: record.state });
     metrics.gauge('fn_pool_sandboxes').set(pool.size);
   };
+  const collect = (): Promise<void> =>
+    images
+      .collect(() =>
+        [...snapshot.values('revision'), ...manager.all.map(({ revision }) => revision)].map(({ image }) => image),
+      )
+      .catch((error: unknown) => log.warn({ err: error }, 'layers not collected'));
   await lease();
+  void collect();
   const collecting = setInterval(() => orphans.collect(), ORPHANS_EVERY);
   const timers = [
     setInterval(() => void lease(), LEASE_EVERY),
@@ -129,12 +136,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
       () => void networks.refresh().catch((error: unknown) => log.warn({ err: error }, 'network not refreshed')),
       SWEEP_EVERY,
     ),
-    setInterval(() => {
-      const used = [...snapshot.values('revision'), ...manager.all.map(({ revision }) => revision)];
-      images
-        .collect(new Set(used.map(({ image }) => image)))
-        .catch((error: unknown) => log.warn({ err: error }, 'layers not collected'));
-    }, COLLECT_EVERY),
+    setInterval(() => void collect(), COLLECT_EVERY),
     setInterval(
       () => void sweep(host, log).catch((error: unknown) => log.warn({ err: error }, 'sweep failed')),
       SWEEP_EVERY,
