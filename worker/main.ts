@@ -9,7 +9,9 @@ import type { Config } from '../core/config.ts';
 import type { NodeRecord, RevisionRecord } from '../core/records.ts';
 import type { EndMode, EndOptions, Service, ServiceContext } from '../core/service.ts';
 import { Snapshot } from '../core/store/snapshot.ts';
+import { ensureMasterKey, SecretBox } from '../core/secrets.ts';
 import type { Millis } from '../core/units.ts';
+import { Vault } from '../core/vault.ts';
 import { openCgroups } from './cgroup/open.ts';
 import { serveControl } from './control.ts';
 import { chooseDriver, hideHybridCgroup2, requireRoot } from './host.ts';
@@ -49,7 +51,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   const { config, log, metrics, store } = context;
   requireRoot();
   const driverName = chooseDriver(config);
-  const snapshot = await Snapshot.open(store, ['function', 'revision'], {
+  const snapshot = await Snapshot.open(store, ['function', 'revision', 'secret'], {
     onError: (error) => log.debug({ err: error }, 'snapshot'),
   });
   await context.takeOver();
@@ -80,6 +82,9 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
     log,
   });
   const records = new RecordWriter(store);
+  const vault = new Vault(new SecretBox(await ensureMasterKey(config.paths.masterKey)), (name) =>
+    snapshot.get('secret', name),
+  );
   const demand = poolDemand(images, pool, log);
   const manager = new InstanceManager({
     config,
@@ -91,6 +96,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
     log,
     metrics,
     revision: (id) => snapshot.get('revision', id),
+    secrets: (spec) => vault.variables(spec.secrets),
   });
 
   log.info(await adoptOrRemove(host, manager, pool, log), 'leftovers of earlier workers');

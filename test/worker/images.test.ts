@@ -88,7 +88,7 @@ describe.skipIf(skipBecause(notRoot()))('images that are unpacked', () => {
     const [used, unused] = [await build('used'), await build('unused')];
     await Promise.all([images.get(used), images.get(unused)]);
     await writeFile(blobPath(paths.images, used), 'no manifest');
-    await expect(images.collect(() => [used])).rejects.toThrow();
+    await expect(images.collect(() => [used])).rejects.toMatchObject({ code: 'image.invalid' });
     expect(await left()).toBe(3);
   });
 });
