@@ -48,7 +48,7 @@ export class Supervisor {
   readonly #logs = new Map<string, PlatformLog>();
   readonly #sockets = new Sockets();
   #opening: Promise<void> | undefined;
-  #control: AsyncDisposable | undefined;
+  #control: Promise<AsyncDisposable> | undefined;
   #lock: AsyncDisposable | undefined;
   #ended: Promise<void> | undefined;
   #forced = 0;
@@ -126,7 +126,8 @@ export class Supervisor {
       ROLES.map((role) => this.#launch(keptRole(role, config, this.#sockets, this.#events(config, role)))),
     );
     if (this.#ended) throw new FnError('process.down', 'stopped while starting');
-    this.#control = await serveSupervisor(config.paths.supervisorSocket, (role) => this.replace(role));
+    this.#control = serveSupervisor(config.paths.supervisorSocket, (role) => this.replace(role));
+    await this.#control;
     return { config, context };
   }
 
@@ -149,8 +150,10 @@ export class Supervisor {
   }
 
   async #end(): Promise<void> {
-    await this.#control?.[Symbol.asyncDispose]();
-    await this.#opening?.catch(() => {}); // Whoever starts hears of it.
+    // Whoever starts hears of what fails. What is just being opened is waited for, or it would stay open.
+    const control = await this.#control?.catch(() => undefined);
+    await control?.[Symbol.asyncDispose]();
+    await this.#opening?.catch(() => {});
     this.#sockets[Symbol.dispose](); // Or clients would wait for a gateway that does not come.
     for (const name of END_ORDER) {
       const process = this.#processes.get(name);

@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, watch, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Api } from '../../cli/api.ts';
 import { takeLock } from '../../cli/server/lock.ts';
@@ -112,6 +112,21 @@ describe.skipIf(skipBecause(notRoot()))('fn server that is interrupted while it 
     await exited;
     expect(leftovers(loadConfig(env))).toEqual([]);
   });
+
+  test('at its very last step leaves nothing', async () => {
+    await using home = await testDirectory();
+    const env = { ...PORTS, FN_HOME: home.path };
+    const config = loadConfig(env);
+    await mkdir(config.paths.run, { recursive: true });
+    const child = spawn(FN, ['server', '--json'], { env: { PATH: process.env['PATH'], ...env }, stdio: 'ignore' });
+    const exited = once(child, 'exit');
+    for await (const { filename } of watch(config.paths.run)) {
+      if (filename === basename(config.paths.supervisorSocket)) break;
+    }
+    child.kill('SIGINT');
+    await exited;
+    expect(leftovers(config)).toEqual([]);
+  }, 60_000);
 });
 
 describe.skipIf(skipBecause(notRoot()))('fn server that was killed', () => {
