@@ -16,11 +16,12 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { AccountFiles } from '../core/account.ts';
 import { NODE_FLAGS } from '../core/service.ts';
+import { freePort } from '../test/support/free-port.ts';
 import { startRedis } from '../test/support/redis.ts';
 import { openCgroups } from '../worker/cgroup/open.ts';
 import { cleanEnvironment } from './support/environment.ts';
 import type { GatewaySetup } from './warm/gateway.ts';
-import { freePort, Lab, nginxConfig } from './warm/lab.ts';
+import { Lab, nginxConfig } from './warm/lab.ts';
 
 const { values } = parseArgs({
   options: {

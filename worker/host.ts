@@ -4,8 +4,9 @@ import { spawnSync } from 'node:child_process';
 import { openSync, readFileSync } from 'node:fs';
 import { FnError } from '../core/errors.ts';
 import type { Config } from '../core/config.ts';
-import { findProgram, type DriverName } from './sandbox/driver.ts';
+import { findProgram } from '../core/processes.ts';
 import { mount, MS_PRIVATE, MS_REC, unmount, unshareMounts } from './native.ts';
+import type { DriverName } from './sandbox/driver.ts';
 
 export function requireRoot(): void {
   if (process.getuid?.() !== 0) {

@@ -3,7 +3,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { cleanEnvironment } from '../support/environment.ts';
 
@@ -39,16 +38,6 @@ export class Lab implements AsyncDisposable {
       if (child.kill('SIGTERM')) await gone;
     }
   }
-}
-
-/** A port nobody listens on at the moment. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 export function nginxConfig(home: string, socket: string, pidFile: string, port: number): string {

@@ -2,23 +2,21 @@
  *  command the platform, so it lies in the directory that only root and the gateway's group may enter. */
 
 import { spawn } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
 import { chown, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { delimiter, join } from 'node:path';
 import type { Redis } from 'ioredis';
 import { sleep } from '../../core/clock.ts';
 import type { Config } from '../../core/config.ts';
 import { FnError } from '../../core/errors.ts';
+import { findProgram, isRunning } from '../../core/processes.ts';
 import { connectRedis, waitForRedis } from '../../core/redis.ts';
 import type { Millis } from '../../core/units.ts';
 import { KeptProcess, type ProcessEvents } from './kept-process.ts';
 
 const STALE_ANSWERS_WITHIN: Millis = 30_000;
-const PROGRAMS = ['valkey-server', 'redis-server'];
 
 export function privateRedis(config: Config, env: Record<string, string>, events: ProcessEvents): KeptProcess {
-  const program = findServer(env['PATH'] ?? '');
+  const program = findServer();
   return new KeptProcess({
     name: 'redis',
     ...events,
@@ -51,18 +49,9 @@ function argumentsOf(config: Config): string[] {
   return Object.entries(settings).flatMap(([key, value]) => [`--${key}`, value]);
 }
 
-function findServer(path: string): string {
-  for (const program of PROGRAMS) {
-    for (const directory of path.split(delimiter)) {
-      const file = join(directory, program);
-      try {
-        accessSync(file, constants.X_OK);
-        return file;
-      } catch {
-        // Not here; look on.
-      }
-    }
-  }
+function findServer(): string {
+  const found = findProgram('valkey-server') ?? findProgram('redis-server');
+  if (found !== undefined) return found;
   throw new FnError('machine.unsupported', 'neither valkey-server nor redis-server is installed', {
     hint: '"npm start" installs it; by hand: apt-get install redis-server (or set REDIS_URL).',
   });
@@ -84,7 +73,7 @@ export async function endStaleRedis(config: Config): Promise<boolean> {
   const pid = Number(/^process_id:(\d+)/m.exec(await redis.info('server'))?.[1]);
   await shutDown(redis);
   const end = performance.now() + 10_000;
-  while (alive(pid)) {
+  while (isRunning(pid)) {
     if (performance.now() > end) process.kill(pid, 'SIGKILL');
     await sleep(20);
   }
@@ -107,13 +96,4 @@ async function shutDown(redis: Redis): Promise<void> {
   // It answers by closing the connection, which ioredis reports as an error.
   await Promise.race([redis.call('SHUTDOWN', 'NOSAVE').catch(() => {}), sleep(deadline)]);
   redis.disconnect();
-}
-
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -2,15 +2,15 @@
 
 import type { AliasSummary } from '../../controller/api/aliases.ts';
 import { splitCallee } from '../../core/aliases.ts';
-import { FnError } from '../../core/errors.ts';
 import { type FunctionName, parseFunctionName, revisionId } from '../../core/ids.ts';
-import { nearest } from '../../core/nearest.ts';
+import { unknownAction, usageOf } from '../actions.ts';
 import { Api } from '../api.ts';
 import { printJson, table } from '../output.ts';
 import { defineVerb } from '../verb.ts';
 
 const ACTIONS = ['set', 'ls', 'rm'] as const;
 const SET = 'fn alias set <name>@<alias> <revision>[=<weight>] [<revision>=<weight>]';
+const usage = usageOf('alias');
 
 export const verb = defineVerb({
   operands: '<set|ls|rm> [name[@alias]] [revision[=weight]…]',
@@ -45,17 +45,11 @@ export const verb = defineVerb({
       case 'rm':
         if (shares.length > 0) throw usage('rm takes one alias', 'fn alias rm <name>@<alias>');
         return remove(callee, json);
-      default: {
-        const near = nearest(action, ACTIONS);
-        throw usage(`"${action}" is not one of ${ACTIONS.join(', ')}`, near ? `fn alias ${near}` : 'fn help alias');
-      }
+      default:
+        throw unknownAction('alias', action, ACTIONS);
     }
   },
 });
-
-function usage(detail: string, hint: string): FnError {
-  return new FnError('usage.invalid', `fn alias: ${detail}`, { hint: `Usage: ${hint}` });
-}
 
 async function set(
   callee: string | undefined,

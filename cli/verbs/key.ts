@@ -1,14 +1,14 @@
 /** `fn key`: the API keys that open functions with `auth: key`. */
 
 import type { KeySummary, NewKey } from '../../controller/api/keys.ts';
-import { FnError } from '../../core/errors.ts';
-import { nearest } from '../../core/nearest.ts';
 import { parseDuration } from '../../core/units.ts';
+import { unknownAction, usageOf } from '../actions.ts';
 import { Api } from '../api.ts';
 import { age, dim, printJson, table } from '../output.ts';
 import { defineVerb } from '../verb.ts';
 
 const ACTIONS = ['create', 'ls', 'rm'] as const;
+const usage = usageOf('key');
 
 export const verb = defineVerb({
   operands: '<create|ls|rm> [name…]',
@@ -37,17 +37,11 @@ export const verb = defineVerb({
         return list(flags.json === true);
       case 'rm':
         return remove(names, flags.json === true);
-      default: {
-        const near = nearest(action, ACTIONS);
-        throw usage(`"${action}" is not one of ${ACTIONS.join(', ')}`, near ? `fn key ${near}` : 'fn help key');
-      }
+      default:
+        throw unknownAction('key', action, ACTIONS);
     }
   },
 });
-
-function usage(detail: string, hint: string): FnError {
-  return new FnError('usage.invalid', `fn key: ${detail}`, { hint: `Usage: ${hint}` });
-}
 
 async function create(
   names: readonly string[],

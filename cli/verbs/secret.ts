@@ -1,15 +1,15 @@
 /** `fn secret`: values that only the platform can read. */
 
 import type { SecretSummary } from '../../controller/api/secrets.ts';
-import { FnError } from '../../core/errors.ts';
-import { nearest } from '../../core/nearest.ts';
 import { SECRET_MAX } from '../../core/secrets.ts';
+import { unknownAction, usageOf } from '../actions.ts';
 import { Api } from '../api.ts';
 import { readHidden } from '../hidden.ts';
 import { age, printJson, table } from '../output.ts';
 import { defineVerb } from '../verb.ts';
 
 const ACTIONS = ['set', 'ls', 'rm'] as const;
+const usage = usageOf('secret');
 
 export const verb = defineVerb({
   operands: '<set|ls|rm> [name…]',
@@ -38,17 +38,11 @@ export const verb = defineVerb({
         return list(json);
       case 'rm':
         return remove(names, json);
-      default: {
-        const near = nearest(action, ACTIONS);
-        throw usage(`"${action}" is not one of ${ACTIONS.join(', ')}`, near ? `fn secret ${near}` : 'fn help secret');
-      }
+      default:
+        throw unknownAction('secret', action, ACTIONS);
     }
   },
 });
-
-function usage(detail: string, hint: string): FnError {
-  return new FnError('usage.invalid', `fn secret: ${detail}`, { hint: `Usage: ${hint}` });
-}
 
 async function set(names: readonly string[], json: boolean): Promise<void> {
   const [name] = names;

@@ -5,7 +5,6 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { access, readdir, readFile, stat } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -13,6 +12,7 @@ import type { BuildResult } from '../../core/queues.ts';
 import { HOST } from '../../builder/base.ts';
 import { validateImage } from '../../builder/oci/validate.ts';
 import { eventually } from '../support/eventually.ts';
+import { freePort } from '../support/free-port.ts';
 import { startRegistry } from '../support/registry.ts';
 import { skipBecause } from '../support/requires.ts';
 import { workshop, type Workshop } from './support.ts';
@@ -149,15 +149,6 @@ describe.skipIf(skipBecause(await missing('podman', true)))('podman', () => {
 
 function hasLib64(): boolean {
   return process.arch === 'x64';
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** crun refuses cgroup v1 with a v2 mount beside it; in a mount namespace of its own the latter is hidden. */

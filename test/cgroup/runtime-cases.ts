@@ -3,11 +3,11 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { isExecutable } from '../../core/processes.ts';
 import type { CgroupManager } from '../../worker/cgroup/cgroup.ts';
 import type { CgroupCase } from './cases.ts';
 import { MIB } from './group-support.ts';
@@ -72,13 +72,4 @@ function config(cgroupsPath: string): unknown {
     mounts: [{ destination: '/proc', type: 'proc', source: 'proc' }],
     linux: { cgroupsPath, namespaces: [{ type: 'pid' }, { type: 'mount' }, { type: 'cgroup' }] },
   };
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -14,3 +14,17 @@ export async function eventually<T>(check: () => T | Promise<T>, within: Millis 
     }
   }
 }
+
+/** Waits until a count stands still for a tenth of a second, and returns it. */
+export function atRest(count: () => number): Promise<number> {
+  let before = Number.NaN;
+  return eventually(async () => {
+    await sleep(100);
+    const now = count();
+    if (now !== before) {
+      before = now;
+      throw new Error(`still moving: ${now}`);
+    }
+    return now;
+  });
+}

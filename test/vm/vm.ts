@@ -7,10 +7,11 @@
 
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { accessSync, constants } from 'node:fs';
+import { constants } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { findProgram } from '../../core/processes.ts';
 import type { Bytes, Millis } from '../../core/units.ts';
 import { Contents, packagesWithDependencies } from './contents.ts';
 import { appendCpio } from './cpio.ts';
@@ -45,7 +46,7 @@ export interface VmResult {
 /** Why no VM can run here, in words for whoever sets the machine up; undefined when one can. */
 export async function vmUnavailable(): Promise<string | undefined> {
   if (process.platform !== 'linux' || process.arch !== 'x64') return 'the VM needs Linux on x86-64';
-  if (which(QEMU) === undefined) return `${QEMU} is not installed (Debian: apt-get install qemu-system-x86)`;
+  if (findProgram(QEMU) === undefined) return `${QEMU} is not installed (Debian: apt-get install qemu-system-x86)`;
   return vmKernel(CACHE).then(
     () => undefined,
     (error: unknown) => `no kernel for the VM: ${error instanceof Error ? error.message : String(error)}`,
@@ -102,7 +103,8 @@ async function baseArchive(busybox: string): Promise<string> {
   contents.file('bin/busybox', { file: busybox });
   contents.link('bin/sh', 'busybox');
   await contents.program(process.execPath, '/usr/local/bin/node');
-  for (const path of [which('crun'), which('tini-static')]) if (path !== undefined) await contents.program(path);
+  for (const path of [findProgram('crun'), findProgram('tini-static')])
+    if (path !== undefined) await contents.program(path);
 
   const key = createHash('sha256');
   for (const { path, mode, content = '' } of contents.entries) {
@@ -137,23 +139,6 @@ async function collect(program: string, args: readonly string[], within: Millis)
     if (size > OUTPUT_LIMIT) child.kill('SIGKILL');
   }
   return Buffer.concat(chunks).toString();
-}
-
-function which(program: string): string | undefined {
-  const path = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
-  return path
-    .split(':')
-    .map((dir) => join(dir, program))
-    .find(isExecutable);
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 async function exists(path: string): Promise<boolean> {

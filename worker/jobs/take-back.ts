@@ -4,6 +4,7 @@
  *  consumer makes at its start, then moves them back to the waiting ones. */
 
 import type { Redis } from 'ioredis';
+import { isRunning } from '../../core/processes.ts';
 import type { QueueName } from '../../core/queue-depth.ts';
 
 /** KEYS: active list. ARGV: job key prefix. Returns the owners of its jobs. */
@@ -36,11 +37,12 @@ export function consumerOf(place: string): string {
   return `${place}/${process.pid}`;
 }
 
-/** Whether the owner is a consumer of that place whose process is gone. */
+/** Whether the owner is a consumer of that place whose process is gone. Of another program with the same pid, jobs come back
+ *  when their lock runs out. */
 export function isGone(place: string): (owner: string) => boolean {
   return (owner) => {
     const pid = owner.startsWith(`${place}/`) ? Number(owner.slice(place.length + 1)) : Number.NaN;
-    return pid === process.pid || (pid > 0 && !runs(pid));
+    return pid === process.pid || (pid > 0 && !isRunning(pid));
   };
 }
 
@@ -57,14 +59,4 @@ export async function takeBack(
   if (dead.length === 0) return;
   const keys = [`${key}:active`, `${key}:stalled`, `${key}:stalled-check`];
   await redis.eval(TAKE_BACK, keys.length, ...keys, `${key}:`, ...dead);
-}
-
-/** Of another program with the same pid, jobs come back when their lock runs out. */
-function runs(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }

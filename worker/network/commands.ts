@@ -5,8 +5,8 @@ import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { FnError } from '../../core/errors.ts';
+import { findProgram } from '../../core/processes.ts';
 import type { Millis } from '../../core/units.ts';
-import { findProgram } from '../sandbox/driver.ts';
 
 /** They take 3 to 20 ms. */
 const WITHIN: Millis = 10_000;

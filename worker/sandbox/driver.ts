@@ -2,10 +2,11 @@
  *  The runtime only starts: ending and cleaning up go through the cgroup and our own records, since `delete -f` of either
  *  leaves cgroups behind and a damaged state file makes both blind to a container that still runs. */
 
-import { existsSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { FnError } from '../../core/errors.ts';
+import { findProgram } from '../../core/processes.ts';
 import type { Millis } from '../../core/units.ts';
 import { runProgram } from '../program.ts';
 
@@ -68,9 +69,4 @@ export function createDriver(name: DriverName, stateDirectory: string, decoy?: s
       if (decoy !== undefined) rmSync(join(decoy, cgroupsPath), { recursive: true, force: true });
     },
   };
-}
-
-export function findProgram(name: string): string | undefined {
-  const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
-  return directories.map((directory) => join(directory, name)).find((path) => existsSync(path));
 }

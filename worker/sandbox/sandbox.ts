@@ -279,7 +279,8 @@ export class Sandbox<Owner> implements AsyncDisposable {
       this.cgroup[Symbol.dispose]();
       await removeLeftovers(this.#host, this.id);
       this.#host.slots.release(this.#state.slot);
-    })().finally(() => this.#host.living.delete(this.id)); // What failed to go is an orphan, and the next sweep's.
+      this.#host.living.delete(this.id);
+    })();
     return this.#disposal;
   }
 
