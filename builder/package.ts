@@ -62,6 +62,11 @@ function checkHandler({ handler }: FunctionSpec, files: readonly ListedFile[]): 
     'handler.missing',
     `fn.yaml names the handler "${handler}", but there is no ${wanted}.js, .mjs, .cjs, .ts, .mts or .cts; ` +
       (sources.length === 0 ? 'there are no source files at all' : `there is ${shown}${more}`),
-    { hint: 'Set handler to "<file without suffix>.<export>". Files named in .gitignore or .fnignore are left out.' },
+    {
+      hint:
+        names.has(`${wanted}.tsx`) || names.has(`${wanted}.jsx`)
+          ? 'JSX is not compiled here: compile it before, or do without.'
+          : 'Set handler to "<file without suffix>.<export>". Files named in .gitignore or .fnignore are left out.',
+    },
   );
 }

@@ -329,7 +329,14 @@ export class FnError extends Error {
 /** Anything thrown, as an FnError. What is not ours becomes `internal` and keeps its cause. */
 export function toFnError(error: unknown): FnError {
   if (error instanceof FnError) return error;
+  if (isDiskFull(error)) return new FnError('storage.full', 'nothing can be written', { cause: error });
   return new FnError('internal', error instanceof Error ? error.message : String(error), { cause: error });
+}
+
+/** Said by the system, or by Redis about its append-only file. */
+function isDiskFull(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return (error as NodeJS.ErrnoException).code === 'ENOSPC' || /^MISCONF .*No space left/.test(error.message);
 }
 
 /** Rebuilds an error that crossed a process boundary as a problem; undefined when the value is not one. */

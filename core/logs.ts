@@ -24,12 +24,19 @@ export interface LogLine {
 /** Longer lines are cut, with a mark. */
 export const LOG_LINE_LIMIT: Bytes = 16 * 1024;
 
+interface Lost {
+  readonly lines: number;
+  readonly code: string | undefined;
+}
+
 export class LogFile {
   readonly #directory: string;
   readonly #limit: Bytes;
   #size: Bytes | undefined;
   #pending: string[] = [];
   #writing: Promise<void> | undefined;
+  #last: LogLine | undefined;
+  #lost: Lost | undefined;
 
   /** @param limit bytes kept, current and previous file together. */
   constructor(logs: string, name: FunctionName, limit: Bytes) {
@@ -39,6 +46,7 @@ export class LogFile {
 
   append(lines: readonly LogLine[]): void {
     for (const line of lines) this.#pending.push(JSON.stringify(line));
+    this.#last = lines.at(-1) ?? this.#last;
     this.#writing ??= this.#flush().finally(() => (this.#writing = undefined));
   }
 
@@ -47,7 +55,29 @@ export class LogFile {
     while (this.#writing) await this.#writing;
   }
 
+  /** Never rejects: what cannot be written, as on a full disk, is lost, and a line says so once writing works again. */
   async #flush(): Promise<void> {
+    while (this.#pending.length > 0) {
+      const lost = this.#lost;
+      const text = `${lost ? this.#mark(lost) : ''}${this.#pending.join('\n')}\n`;
+      const count = this.#pending.length;
+      this.#pending = [];
+      try {
+        await this.#write(text);
+        this.#lost = undefined;
+      } catch (error) {
+        this.#lost = { lines: (lost?.lines ?? 0) + count, code: (error as NodeJS.ErrnoException).code };
+      }
+    }
+  }
+
+  /** On a line of its own: what was written before may end within one. */
+  #mark({ lines, code }: Lost): string {
+    const text = `[${lines} lines could not be written${code === undefined ? '' : ` (${code})`}]`;
+    return this.#last ? `\n${JSON.stringify(platformLine(this.#last, text))}\n` : '\n';
+  }
+
+  async #write(text: string): Promise<void> {
     const current = join(this.#directory, 'current.ndjson');
     if (this.#size === undefined) {
       await mkdir(this.#directory, { recursive: true, mode: 0o700 });
@@ -56,17 +86,17 @@ export class LogFile {
         () => 0,
       );
     }
-    while (this.#pending.length > 0) {
-      const text = `${this.#pending.join('\n')}\n`;
-      this.#pending = [];
-      await appendFile(current, text, { mode: 0o600 });
-      this.#size += Buffer.byteLength(text);
-      if (this.#size > this.#limit / 2) {
-        await rename(current, join(this.#directory, 'previous.ndjson'));
-        this.#size = 0;
-      }
+    await appendFile(current, text, { mode: 0o600 });
+    this.#size += Buffer.byteLength(text);
+    if (this.#size > this.#limit / 2) {
+      await rename(current, join(this.#directory, 'previous.ndjson'));
+      this.#size = 0;
     }
   }
+}
+
+function platformLine({ at, instance, revision }: LogLine, text: string): LogLine {
+  return { at, instance, revision, from: 'platform', text };
 }
 
 export interface LogQuery {

@@ -6,7 +6,7 @@ import type { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { splitCallee } from '../core/aliases.ts';
 import type { Config } from '../core/config.ts';
-import { FnError } from '../core/errors.ts';
+import { FnError, toFnError } from '../core/errors.ts';
 import { type FunctionName, newInvocationId } from '../core/ids.ts';
 import {
   ASYNC_ACTIVE_SET,
@@ -42,6 +42,8 @@ export class AsyncQueues implements AsyncDisposable {
     try {
       return await Promise.race([operation(this.#redis), late]);
     } catch (cause) {
+      const known = toFnError(cause);
+      if (known.code === 'storage.full') throw known;
       throw new FnError('redis.unavailable', 'Redis did not answer', { cause, retryAfterS: 1 });
     } finally {
       clearTimeout(timer);

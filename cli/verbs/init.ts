@@ -1,6 +1,6 @@
 /** `fn init`: a new function from a template, ready to deploy. Writes into a directory that is new or empty, or not at all. */
 
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, join, relative, resolve } from 'node:path';
 import { FnError } from '../../core/errors.ts';
 import { FUNCTION_NAME_PATTERN } from '../../core/ids.ts';
@@ -32,8 +32,7 @@ export const verb = defineVerb({
     const lang = oneOf('lang', flags.lang ?? 'js', LANGUAGES);
     const target = resolve(dir);
     const name = nameFrom(basename(target));
-    await mkdir(target, { recursive: true });
-    if ((await readdir(target)).length > 0) {
+    if ((await madeDirectory(target)).length > 0) {
       throw new FnError('usage.invalid', `${target} is not empty`, {
         hint: 'Name a directory that does not exist yet.',
       });
@@ -52,6 +51,20 @@ export const verb = defineVerb({
     console.log(`Next: fn deploy ${shown}`);
   },
 });
+
+/** Makes the directory; what is in it already. */
+async function madeDirectory(target: string): Promise<string[]> {
+  try {
+    await mkdir(target, { recursive: true });
+    await access(target, constants.W_OK);
+    return await readdir(target);
+  } catch (cause) {
+    throw new FnError('usage.invalid', `${target} cannot be made a directory`, {
+      hint: 'Name a directory that does not exist yet, where you may write.',
+      cause,
+    });
+  }
+}
 
 function oneOf<T extends string>(flag: string, value: string, known: readonly T[]): T {
   const found = known.find((one) => one === value);

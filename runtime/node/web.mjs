@@ -18,7 +18,8 @@ export function serveWeb(handler) {
   return async (incoming, outgoing) => {
     const request = /** @type {any} */ (Request.ofIncoming(incoming, outgoing));
     const reply = /** @type {any} */ (await handler(request));
-    if (!(reply instanceof Response)) throw new TypeError(`the handler must return a Response, not ${typeName(reply)}`);
+    if (!(reply instanceof Response))
+      throw new TypeError(`the handler must return a Response, not ${typeName(reply)}${instead(reply)}`);
     await send(reply, incoming, outgoing);
     // What a handler began to read and left stands before the next request. Node discards what it did not begin.
     if (incoming.readableFlowing !== null && !incoming.readableEnded) discard(incoming);
@@ -95,6 +96,13 @@ function drained(outgoing) {
     outgoing.on('drain', go);
     outgoing.on('close', go);
   });
+}
+
+/** What a handler of another shape returns, most likely: it was exported under the wrong name.
+ *  @param {any} reply */
+function instead(reply) {
+  if (reply === null || typeof reply !== 'object' || !('statusCode' in reply)) return '';
+  return '; an event handler must not be the default export: name it, as in "handler: index.handler"';
 }
 
 /** @param {unknown} value */

@@ -30,6 +30,14 @@ describe('fn init', () => {
     expect(parseSpecFile(await readFile(join(target, 'fn.yaml'), 'utf8')).name).toBe('nd-bung-hello-world');
   });
 
+  test('what cannot be a directory is named', async () => {
+    await using directory = await testDirectory();
+    await writeFile(join(directory.path, 'file'), '');
+    const { code, stderr } = await fn(['init', join(directory.path, 'file', 'below')]);
+    expect(code).toBe(2);
+    expect(stderr).toContain('below cannot be made a directory');
+  });
+
   test('a directory that holds something is left alone', async () => {
     await using directory = await testDirectory();
     const target = join(directory.path, 'taken');

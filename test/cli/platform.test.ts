@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { AliasSummary } from '../../controller/api/aliases.ts';
@@ -7,6 +7,7 @@ import { readContext } from '../../core/context.ts';
 import type { LogLine } from '../../core/logs.ts';
 import type { Problem } from '../../core/errors.ts';
 import { startFn } from '../support/command.ts';
+import { testDirectory } from '../support/directory.ts';
 import { eventually } from '../support/eventually.ts';
 import { lintMetrics } from '../support/promtool.ts';
 import { startPlatform, type TestPlatform } from '../support/platform.ts';
@@ -59,6 +60,32 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
     const removed = await platform.fn(['rm', 'first']);
     expect(removed).toMatchObject({ code: 0, stdout: 'removed first\n' });
     expect(await platform.fnJson<FunctionSummary[]>(['ls'])).toEqual([]);
+  });
+
+  test('a function that calls out without a network is told so in its log', async () => {
+    const code = `export default async () => new Response(String((await fetch('http://192.0.2.1/')).status))`;
+    expect((await platform.fn(['deploy', await source('offline', code)])).code).toBe(0);
+    expect((await platform.fn(['invoke', 'offline'])).code).toBe(1);
+    await eventually(async () => {
+      const { stdout } = await platform.fn(['logs', 'offline']);
+      expect(stdout).toContain('This function has no network. Set network.egress in its fn.yaml');
+    });
+    expect((await platform.fn(['rm', 'offline'])).code).toBe(0);
+  });
+
+  test('a file that cannot be read is named, and nothing else is blamed', async () => {
+    await using home = await testDirectory();
+    const directory = join(home.path, 'source'); // The platform's own home is closed to others.
+    await cp(await source('unreadable', 'export default () => new Response()'), directory, { recursive: true });
+    await copyFile(join(platform.config.home, 'context.json'), join(home.path, 'context.json'));
+    await chmod(home.path, 0o755);
+    await chmod(directory, 0o755);
+    await chmod(join(home.path, 'context.json'), 0o644);
+    await writeFile(join(directory, 'private'), 'x', { mode: 0o600 });
+    const { code, stderr } = await platform.fn(['deploy', directory], { uid: 65_534, env: { FN_HOME: home.path } });
+    expect(code).toBe(1);
+    expect(stderr).toContain(`${join(directory, 'private')} cannot be read (EACCES)`);
+    expect(stderr).toContain('.fnignore');
   });
 
   test('an old revision keeps answering under its alias', async () => {

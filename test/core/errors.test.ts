@@ -51,3 +51,10 @@ test('anything thrown becomes internal and stays the cause; ours stays itself', 
   const ours = new FnError('function.oom' satisfies ErrorCode, 'too much');
   expect(toFnError(ours)).toBe(ours);
 });
+
+test.each([
+  Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' }),
+  new Error('MISCONF Errors writing to the AOF file: No space left on device'),
+])('a full disk is told as one: %s', (error) => {
+  expect(toFnError(error)).toMatchObject({ code: 'storage.full', cause: error });
+});

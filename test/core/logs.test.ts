@@ -1,4 +1,4 @@
-import { appendFile, mkdir, readdir, stat } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { FunctionName } from '../../core/ids.ts';
@@ -112,4 +112,19 @@ test('logs of a removed function are gone', async () => {
   await file.flushed();
   await removeLogs(directory.path, NAME);
   expect(await readdir(directory.path)).toEqual([]);
+});
+
+test('what a full disk refuses is lost and counted; nothing breaks, and what comes after is written', async () => {
+  await using directory = await testDirectory();
+  const blocked = join(directory.path, NAME);
+  await writeFile(blocked, ''); // A file where the directory of the log must be.
+  const file = new LogFile(directory.path, NAME, 2 ** 20);
+  file.append([line('lost'), line('lost too')]);
+  await file.flushed();
+  await rm(blocked);
+  file.append([line('kept')]);
+  await file.flushed();
+  const texts: string[] = [];
+  for await (const { from, text } of readLogs(directory.path, NAME)) texts.push(`${from}: ${text}`);
+  expect(texts).toEqual(['platform: [2 lines could not be written (EEXIST)]', 'function: kept']);
 });

@@ -174,6 +174,13 @@ test.each([
   ['throws', 'throw new RangeError("boom")', 'RangeError', 'boom'],
   ['returns nothing', '', 'TypeError', 'the handler must return a Response, not undefined'],
   ['returns something else', 'return { status: 200 }', 'TypeError', 'the handler must return a Response, not Object'],
+  [
+    'returns what an event handler would',
+    'return { statusCode: 200 }',
+    'TypeError',
+    'the handler must return a Response, not Object; an event handler must not be the default export: name it, as in ' +
+      '"handler: index.handler"',
+  ],
   ['returns an error response', 'return Response.error()', 'TypeError', 'the handler returned Response.error()'],
   [
     'returns a stream that fails at once',

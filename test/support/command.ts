@@ -18,6 +18,8 @@ export interface CommandOptions {
   readonly input?: string | Uint8Array;
   /** Another program than ./fn, such as a link to it. */
   readonly program?: string;
+  /** Runs as this user and group. */
+  readonly uid?: number;
 }
 
 /** One that runs: what it has printed so far, and how it ends. */
@@ -28,9 +30,10 @@ export interface Command {
   readonly ended: Promise<Outcome>;
 }
 
-export function startFn(args: readonly string[], { cwd, env, input, program = FN }: CommandOptions = {}): Command {
+export function startFn(args: readonly string[], { cwd, env, input, program = FN, uid }: CommandOptions = {}): Command {
   const child = spawn(program, args, {
     ...(cwd !== undefined && { cwd }),
+    ...(uid !== undefined && { uid, gid: uid }),
     env: { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', ...env },
     stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
   });
