@@ -18,7 +18,7 @@ const PANIC_THRESHOLD = 2;
 const MAX_SCALE_UP_RATE = 1000;
 const MAX_SCALE_DOWN_RATE = 2;
 
-export type ScaleSpec = Pick<FunctionSpec, 'concurrency' | 'scale'>;
+export type ScaleSpec = Pick<FunctionSpec, 'concurrency' | 'isolation' | 'scale'>;
 
 /** What was measured. Concurrency counts requests being answered and requests waiting. */
 export interface Load {
@@ -61,7 +61,8 @@ export type ScaleRule =
   | 'concurrency'
   | 'scale-down-rate'
   | 'scale-down-delay'
-  | 'keep-warm';
+  | 'keep-warm'
+  | 'one-each';
 
 export interface ScaleDecision {
   readonly desired: number;
@@ -116,7 +117,7 @@ export function autoscale(spec: ScaleSpec, load: Load, state: ScaleState, now: M
 
   // The first of the highest wishes names the rule.
   const highest = wishes.reduce((best, wish) => (wish.desired > best.desired ? wish : best));
-  return { ...clamp(scale, highest), ...facts, ...(panic && { panic }) };
+  return { ...limited(spec, state, clamp(scale, highest)), ...facts, ...(panic && { panic }) };
 }
 
 function stableWish(load: Load, state: ScaleState, target: number): Wish {
@@ -156,6 +157,14 @@ function clamp(scale: ScaleSpec['scale'], wish: Wish): Wish {
     };
   }
   return wish;
+}
+
+/** An instance that serves one invocation is no room for the next. The gateway starts one for each as it comes; what the load
+ *  of the last ones would have wanted comes on top, serves nobody, and is stopped again. */
+function limited({ isolation, scale }: ScaleSpec, { alive }: ScaleState, wish: Wish): Wish {
+  const most = Math.max(scale.min, alive);
+  if (isolation === 'instance' || wish.desired <= most) return wish;
+  return { desired: most, rule: 'one-each', reason: 'every invocation has an instance of its own started for it' };
 }
 
 function inputsOf(load: Load, state: ScaleState): ScaleDecision['inputs'] {

@@ -58,7 +58,7 @@ export class Demand {
         const own = instances.filter((one) => one.revision === id);
         const spec = this.#view.revision(id)?.spec;
         if (!spec || !own.some(isAlive)) return [id, 0];
-        const onDemand = { concurrency: spec.concurrency, scale: { ...spec.scale, min: 0 } };
+        const onDemand = { ...spec, scale: { ...spec.scale, min: 0 } };
         return [id, this.#decide(onDemand, [id], own, 0).desired];
       }),
     );

@@ -15,6 +15,7 @@ const NOW = 1_700_000_000_000;
 
 const spec = (scale: Partial<ScaleSpec['scale']> = {}, concurrency = 1): ScaleSpec => ({
   concurrency,
+  isolation: 'instance',
   scale: { min: 0, max: 20, target: 0.7, idle: MINUTE, ...scale },
 });
 const load = (some: Partial<Load> = {}): Load => ({
@@ -52,6 +53,24 @@ describe('on concurrency', () => {
 
   it('never goes below scale.min', () => {
     expect(decide({ stable: 0.1, peak: 1 }, 3, { min: 3 })).toMatchObject({ desired: 3, rule: 'min' });
+  });
+});
+
+describe('with isolation: invocation', () => {
+  const isolated = (some: Partial<Load>, alive: number, min = 0): ScaleDecision =>
+    autoscale({ ...spec({ min }), isolation: 'invocation' }, load(some), state(alive), NOW);
+
+  it('starts none ahead: each invocation has one started for itself', () => {
+    expect(isolated({ stable: 7, panic: 14, peak: 20, backlog: 20 }, 5)).toMatchObject({
+      desired: 5,
+      rule: 'one-each',
+    });
+    expect(isolated({ peak: 1, idleFor: 100 }, 0)).toMatchObject({ desired: 0, rule: 'one-each' });
+  });
+
+  it('keeps scale.min ready, and stops what is left over', () => {
+    expect(isolated({ stable: 7, panic: 7, peak: 7 }, 1, 3).desired).toBe(3);
+    expect(isolated({ idleFor: MINUTE }, 4)).toMatchObject({ desired: 0, rule: 'scale-to-zero' });
   });
 });
 
