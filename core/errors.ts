@@ -78,7 +78,12 @@ export const ERRORS = {
     'The function answered a job with an error',
     'See "fn logs <name>"; a job is done when the answer is 2xx.',
   ),
-  'function.killed': kind(502, 'system', 'The instance was killed from outside', 'Retry; a new instance starts.'),
+  'function.killed': kind(
+    502,
+    'system',
+    'The instance was ended by a signal',
+    'See "fn logs <name>": native code that crashed, abort(), a kill. A new instance starts with the next call.',
+  ),
   'function.load_failed': kind(
     502,
     'user',

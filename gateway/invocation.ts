@@ -11,7 +11,7 @@
 import { type ErrorCode, FnError } from '../core/errors.ts';
 import type { RevisionRecord } from '../core/records.ts';
 import type { Tracer } from '../core/tracer.ts';
-import type { Millis } from '../core/units.ts';
+import { formatDuration, type Millis } from '../core/units.ts';
 import { BLOCKED_BY_FUNCTION, type ClientConnection } from './connection.ts';
 import type { Exchange } from './exchange.ts';
 import type { Autopsy } from './control.ts';
@@ -99,7 +99,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#callee = callee;
     this.#group = owner.groupFor(callee, head.fields);
     this.#arrivedAt = performance.now();
-    this.#tally = new Tally(this.#arrivedAt, requestId, head.method);
+    this.#tally = new Tally(this.#arrivedAt, requestId, head);
     if (owner.tracer) this.#tally.trace = owner.tracer.begin(head.traceparent);
     this.#group.load.arrived(this.#arrivedAt);
   }
@@ -328,7 +328,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
       this.#client.cut(); // It does not read: 'close' cancels.
     } else if (this.#phase === 'sent' && !this.#bodyDone && !this.#functionBlocked) {
       this.#abandon(408);
-      this.#client.fail(new FnError('request.timeout', `the body was not complete within ${timeout} ms`));
+      this.#client.fail(new FnError('request.timeout', `the body was not complete within ${formatDuration(timeout)}`));
     } else if (isLoading) this.#giveUp(timeout);
     else void this.#kill(timeout);
   }
@@ -358,7 +358,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   /** Gives the slot back; an instance that is for one invocation only has none to give. */
   #release(instance: Instance): void {
     const { isolation } = this.#group.revision.spec;
-    if (isolation === 'invocation') void this.#owner.kill(instance, 'used', this.#requestId);
+    if (isolation === 'invocation') void this.#owner.kill(instance, 'used', this.#tally.id);
     instance.release();
   }
 
@@ -386,7 +386,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#upstream = undefined;
     this.#tally.measure();
     this.#group.load.ended(performance.now());
-    const detail = `the instance of ${this.#group.revision.function} was still loading after its timeout of ${timeout} ms`;
+    const detail = `the instance of ${this.#group.revision.function} was still loading after its timeout of ${formatDuration(timeout)}`;
     this.#fail(new FnError('function.start_timeout', detail));
     instance.release();
   }
@@ -397,9 +397,9 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#upstream?.destroy();
     this.#upstream = undefined;
     this.#tally.measure();
-    await this.#owner.kill(instance, 'timeout', this.#requestId);
+    await this.#owner.kill(instance, 'timeout', this.#tally.id);
     this.#group.load.ended(performance.now());
-    this.#fail(new FnError('function.timeout', `no reply within ${timeout} ms; the instance was stopped`));
+    this.#fail(new FnError('function.timeout', `no reply within ${formatDuration(timeout)}; the instance was stopped`));
     instance.release();
   }
 
@@ -412,7 +412,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#tally.measure();
     this.#over(status);
     upstream.abandon((inTime) => {
-      if (!inTime && !instance.cell.has(LOADING)) void this.#owner.kill(instance, 'timeout', this.#requestId);
+      if (!inTime && !instance.cell.has(LOADING)) void this.#owner.kill(instance, 'timeout', this.#tally.id);
       group.load.ended(performance.now());
       this.#release(instance);
     });

@@ -9,6 +9,7 @@ import type { RevisionRecord, StartKind } from '../core/records.ts';
 import { type TraceContext, unixOf } from '../core/tracer.ts';
 import type { Bytes, Millis } from '../core/units.ts';
 import { outcomeOf } from './endings.ts';
+import type { RequestHead } from './http/parse-request.ts';
 import type { Instance } from './slots/instance.ts';
 import type { Baseline, Used } from './usage.ts';
 
@@ -20,6 +21,8 @@ export class Tally {
   /** From the first byte of the request to the end, set by `close`. */
   wall: Millis = 0;
   readonly #arrivedAt: Millis;
+  /** Of the invocation: of the job it is an attempt of, else of the request. */
+  readonly id: string;
   readonly #requestId: string;
   readonly #method: string;
   /** Of the error, where the platform answered. */
@@ -31,8 +34,9 @@ export class Tally {
   #baseline: Baseline | undefined;
   #used: Used | undefined;
 
-  constructor(arrivedAt: Millis, requestId: string, method: string) {
+  constructor(arrivedAt: Millis, requestId: string, { method, invocation }: RequestHead) {
     this.#arrivedAt = arrivedAt;
+    this.id = invocation ?? requestId;
     this.#requestId = requestId;
     this.#method = method;
   }
@@ -64,7 +68,7 @@ export class Tally {
 
   record(revision: RevisionId): InvocationRecord {
     return {
-      id: this.#requestId,
+      id: this.id,
       at: Date.now(),
       revision,
       ...(this.#instance && { instance: this.#instance.info.id }),

@@ -32,8 +32,8 @@ export async function serveControl(
         await manager.loaded(instance);
         return {};
       },
-      async kill({ instance, reason }) {
-        await manager.kill(instance, reason);
+      async kill({ instance, reason, invocation }) {
+        await manager.kill(instance, reason, invocation);
         return { gone: true };
       },
       async autopsy({ instance }) {

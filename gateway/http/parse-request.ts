@@ -28,6 +28,8 @@ export interface RequestHead {
   readonly expectContinue: boolean;
   readonly webSocket: boolean;
   readonly requestId: string | undefined;
+  /** The job that this is an attempt of, which came over the internal socket; it is also among the fields. */
+  readonly invocation: string | undefined;
   /** A valid W3C trace context, which is also among the fields; else empty. */
   readonly traceparent: string;
   /** The client asks for the invocation's account. */
@@ -73,6 +75,7 @@ export function parseRequestHead(text: string, trusted: boolean, proxied = false
   let expectContinue = false;
   let upgrade = '';
   let requestId: string | undefined;
+  let invocation: string | undefined;
   let traces = 0;
   let traceparent = '';
   let account = false;
@@ -128,6 +131,7 @@ export function parseRequestHead(text: string, trusted: boolean, proxied = false
         break;
       case 'job':
         if (!trusted) lines.dropped[line] = 1;
+        else if (lines.is(text, line, 'x-fn-invocation-id')) invocation = lines.value(text, line);
         break;
       default: // 'own'
         lines.dropped[line] = 1;
@@ -184,6 +188,7 @@ export function parseRequestHead(text: string, trusted: boolean, proxied = false
     expectContinue: expectContinue && http11,
     webSocket,
     requestId,
+    invocation,
     traceparent,
     account,
     proxyFields,

@@ -13,7 +13,7 @@ import type { RoutableInstance } from '../../core/control.ts';
 import { FnError, toFnError } from '../../core/errors.ts';
 import type { FunctionName, RevisionId } from '../../core/ids.ts';
 import type { RevisionRecord } from '../../core/records.ts';
-import type { Millis } from '../../core/units.ts';
+import { formatDuration, type Millis } from '../../core/units.ts';
 import { leastLoaded, startsNeeded } from '../balancer.ts';
 import type { RevisionLoad } from '../load.ts';
 import { LOADING } from './cell.ts';
@@ -212,7 +212,7 @@ export class Group implements Disposable {
   #expire(waiter: Waiter): void {
     this.leave(waiter);
     const { function: name, spec } = this.revision;
-    const waited = `no instance of ${name} was free within its timeout of ${spec.timeout} ms`;
+    const waited = `no instance of ${name} was free within its timeout of ${formatDuration(spec.timeout)}`;
     waiter.refused(
       this.#instances.some((one) => one.isOpen)
         ? new FnError('capacity.max_reached', waited, { retryAfterS: 1 })

@@ -2,6 +2,8 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Problem } from '../../core/errors.ts';
+import type { LogLine } from '../../core/logs.ts';
+import { eventually } from '../support/eventually.ts';
 import { startPlatform, type TestPlatform } from '../support/platform.ts';
 
 let platform: TestPlatform;
@@ -134,6 +136,15 @@ test.each([
   expect([reply.status, problem.code, problem.status]).toEqual([status, code, status]);
   expect(problem.detail).toMatch(text);
   expect(problem.requestId).toBe(reply.headers.get('x-request-id'));
+  // Its log says it too, which is where one looks first.
+  const id = code === 'function.timeout' ? String(problem.requestId) : undefined;
+  await eventually(async () => {
+    const lines: LogLine[] = [];
+    const path = `/v1/functions/rogue/logs${id === undefined ? '' : `?invocation=${id}`}`;
+    for await (const line of platform.api.lines<LogLine>(path)) lines.push(line);
+    const last = lines.filter(({ from }) => from === 'platform').at(-1);
+    expect(last?.text).toMatch(text);
+  });
   expect(await (await platform.call('/function/rogue/')).text()).toBe('fine');
   await neighbourIsFine();
 });

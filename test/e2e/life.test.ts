@@ -101,6 +101,10 @@ test('an asynchronous invocation is accepted, runs, and its result can be read',
   const status = await platform.settled(id);
   expect(status.state).toBe('completed');
   expect(JSON.parse(status.result?.body ?? '')).toEqual({ sum: 3 });
+  await eventually(async () => {
+    const records = await platform.api.get<{ id: string }[]>('/v1/functions/later/invocations');
+    expect(records.map((record) => record.id)).toEqual([id]); // The one name of it everywhere.
+  });
 });
 
 test('a job whose request is refused for good is kept as failed at once', async () => {

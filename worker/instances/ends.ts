@@ -2,6 +2,8 @@
 
 import { FnError, type FnErrorOptions, unreachable } from '../../core/errors.ts';
 import type { EndReason } from '../../core/records.ts';
+import type { FunctionSpec } from '../../core/spec.ts';
+import { formatBytes, formatDuration } from '../../core/units.ts';
 import type { SandboxEnd } from '../sandbox/sandbox.ts';
 
 export function classifyEnd(end: SandboxEnd): EndReason {
@@ -14,20 +16,36 @@ export function classifyEnd(end: SandboxEnd): EndReason {
   return 'lost';
 }
 
+/** It belongs into the function's log: nobody wanted it, and the function itself has no word for it. */
+export function isTold(reason: EndReason): boolean {
+  return ['oom', 'timeout', 'exit', 'signal', 'lost'].includes(reason);
+}
+
 /** The error for whoever waited for a reply of this instance. */
-export function endProblem(reason: EndReason, end: SandboxEnd, logs: readonly string[]): FnError {
+export function endProblem(
+  reason: EndReason,
+  end: SandboxEnd,
+  { memory, timeout }: Pick<FunctionSpec, 'memory' | 'timeout'>,
+  logs: readonly string[],
+): FnError {
   const options: FnErrorOptions = { logs };
   switch (reason) {
     case 'oom':
-      return new FnError('function.oom', 'the instance reached its memory limit and was ended', options);
+      return new FnError(
+        'function.oom',
+        `the instance reached its memory limit of ${formatBytes(memory)} and was ended`,
+        options,
+      );
     case 'timeout':
-      return new FnError('function.timeout', 'the invocation passed its deadline and was ended', options);
+      return new FnError(
+        'function.timeout',
+        `no reply within ${formatDuration(timeout)}; the instance was ended`,
+        options,
+      );
     case 'exit':
       return new FnError('function.crashed', `the process exited with code ${end.exitCode}`, options);
     case 'signal':
-      return end.signal === 'SIGKILL'
-        ? new FnError('function.killed', 'the instance was ended by SIGKILL', options)
-        : new FnError('function.crashed', `the process was ended by ${end.signal}`, options);
+      return new FnError('function.killed', `the process was ended by ${end.signal}`, options);
     case 'load-error':
       return new FnError('function.load_failed', 'the function failed to load', options);
     case 'start-timeout':

@@ -28,6 +28,8 @@ export class Instance {
   owner: symbol | undefined;
   /** Why the platform is ending it, when it is. */
   intent: EndReason | undefined;
+  /** And the invocation that made it, when one did. */
+  endedBy: string | undefined;
   /** Not ready yet: its end is the answer to whoever started it. */
   loading = true;
   /** Settles when that is decided; rejects with why it never will be ready. */
@@ -37,6 +39,7 @@ export class Instance {
   /** An invocation went to it before it ended: its end is not a crash loop either. */
   served = false;
   #record: InstanceRecord;
+  readonly #log: LogFile;
   readonly #tail: string[] = [];
 
   /** @param dropped hears how many bytes of log were over the rate limit. */
@@ -53,6 +56,7 @@ export class Instance {
     const { promise, resolve } = Promise.withResolvers<Ending>();
     this.over = promise;
     this.finish = resolve;
+    this.#log = log;
     sandbox.listen({
       onLines: (lines) => {
         for (const { text } of lines) this.#tail.push(text);
@@ -61,9 +65,15 @@ export class Instance {
       },
       onDropped: (bytes) => {
         dropped(bytes);
-        log.append([this.#logLine({ text: `[${bytes} bytes of log over the rate limit were dropped]` }, 'platform')]);
+        this.note(`${bytes} bytes of log over the rate limit were dropped`);
       },
     });
+  }
+
+  /** A line of ours among the function's. */
+  note(text: string): void {
+    const invocation = this.endedBy;
+    this.#log.append([this.#logLine({ text: `[${text}]`, ...(invocation && { invocation }) }, 'platform')]);
   }
 
   get id(): InstanceId {

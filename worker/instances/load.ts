@@ -3,7 +3,7 @@
 
 import { sleep } from '../../core/clock.ts';
 import { FnError, toFnError } from '../../core/errors.ts';
-import type { Millis } from '../../core/units.ts';
+import { formatDuration, type Millis } from '../../core/units.ts';
 import type { UnpackedImage } from '../images.ts';
 import { TimeoutError } from '../sandbox/line.ts';
 import { PIDS_LIMIT } from '../sandbox/profile.ts';
@@ -24,7 +24,12 @@ export interface LoadPhases {
 }
 
 /** Resolves when the instance is ready to serve. @throws FnError when it never will be; no process of it is left then. */
-export async function loadInstance(instance: Instance, image: UnpackedImage, within: Millis): Promise<LoadPhases> {
+export async function loadInstance(
+  instance: Instance,
+  image: UnpackedImage,
+  startTimeout: Millis,
+  within: Millis,
+): Promise<LoadPhases> {
   const { revision, sandbox } = instance;
   const { spec } = revision;
   let problem: FnError;
@@ -50,7 +55,7 @@ export async function loadInstance(instance: Instance, image: UnpackedImage, wit
     }
     problem = await refusal(instance, reply.body['error']);
   } catch (error) {
-    problem = error instanceof TimeoutError ? tooSlow(instance, within) : await brokenOff(instance, error);
+    problem = error instanceof TimeoutError ? tooSlow(instance, startTimeout) : await brokenOff(instance, error);
   }
   instance.intent ??= 'load-error';
   await sandbox.stop(0);
@@ -70,14 +75,25 @@ async function refusal(instance: Instance, said: unknown): Promise<FnError> {
     ...(typeof error['stack'] === 'string' && { data: { stack: text(error['stack'], '') } }),
   };
   if (error['kind'] === 'missing') return new FnError('handler.missing', message, options);
-  return new FnError('function.load_failed', `${text(error['name'], 'Error')}: ${message}`, options);
+  const absent = /^Cannot find (?:module|package) '([^'./][^']*)'/.exec(message)?.[1];
+  const hint =
+    absent && `Type "npm install ${packageOf(absent)}" beside fn.yaml, so that package.json names it, and deploy.`;
+  return new FnError('function.load_failed', `${text(error['name'], 'Error')}: ${message}`, {
+    ...options,
+    ...(hint && { hint }),
+  });
 }
 
-function tooSlow(instance: Instance, within: Millis): FnError {
+/** `@scope/name/path` → `@scope/name`. */
+function packageOf(specifier: string): string {
+  return specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/');
+}
+
+function tooSlow(instance: Instance, startTimeout: Millis): FnError {
   instance.intent = 'start-timeout';
   return new FnError(
     'function.start_timeout',
-    `the module was not loaded within the ${Math.round(within)} ms that were left`,
+    `the module was not loaded within ${formatDuration(startTimeout)} of the start (FN_START_TIMEOUT_MS)`,
     { logs: instance.tail },
   );
 }

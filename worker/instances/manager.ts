@@ -18,7 +18,7 @@ import type { Pool } from '../pool.ts';
 import type { Sandbox, SandboxEnd } from '../sandbox/sandbox.ts';
 import { classOf } from './class-of.ts';
 import type { StartBackoff } from './backoff.ts';
-import { classifyEnd, endProblem } from './ends.ts';
+import { classifyEnd, endProblem, isTold } from './ends.ts';
 import { Instance, type InstanceOwner } from './instance.ts';
 import { loadInstance, type LoadPhases } from './load.ts';
 import { CALL_WITHIN, type GatewayLink, Owners } from './owners.ts';
@@ -154,10 +154,10 @@ export class InstanceManager {
   }
 
   /** Ends it now, whatever it does. Resolves when no process of it is left. */
-  async kill(id: InstanceId, reason: 'timeout' | 'used'): Promise<void> {
+  async kill(id: InstanceId, reason: 'timeout' | 'used', invocation: string): Promise<void> {
     const instance = this.#instances.get(id);
     if (!instance) return;
-    instance.intent ??= reason;
+    if (!instance.intent) Object.assign(instance, { intent: reason, endedBy: invocation });
     await instance.sandbox.stop(0);
     await instance.over;
   }
@@ -306,8 +306,8 @@ export class InstanceManager {
     gateway: symbol | undefined,
   ): Promise<void> {
     try {
-      const within = this.#parts.config.startTimeout - (performance.now() - began);
-      const phases = await loadInstance(instance, image, within);
+      const { startTimeout } = this.#parts.config;
+      const phases = await loadInstance(instance, image, startTimeout, startTimeout - (performance.now() - began));
       this.#ready(instance, kind, performance.now() - began, phases, gateway);
     } catch (error) {
       const failure = this.#failed(instance.revision, error);
@@ -371,7 +371,9 @@ export class InstanceManager {
     const seen = classifyEnd(end);
     // Whoever ran out of memory while it was being stopped for another reason still ran out of memory.
     const reason = instance.intent ?? seen;
-    const problem = endProblem(reason === 'timeout' ? reason : seen === 'oom' ? 'oom' : reason, end, instance.tail);
+    const told = reason !== 'timeout' && seen === 'oom' ? seen : reason;
+    const problem = endProblem(told, end, instance.revision.spec, instance.tail);
+    if (isTold(told)) instance.note(problem.message);
     const ending: Ending = { reason, problem };
     this.#instances.delete(instance.id);
     this.#remember(instance);
