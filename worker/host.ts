@@ -1,10 +1,13 @@
 /** What this host can do: which OCI runtime to use and what is missing. Decided once at start, said plainly. */
 
 import { spawnSync } from 'node:child_process';
-import { openSync, readFileSync } from 'node:fs';
+import { openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { FnError } from '../core/errors.ts';
 import type { Config } from '../core/config.ts';
+import type { Log } from '../core/log.ts';
 import { findProgram } from '../core/processes.ts';
+import { INOTIFY } from './sandbox/profile.ts';
 import { mount, MS_PRIVATE, MS_REC, unmount, unshareMounts } from './native.ts';
 import type { DriverName } from './sandbox/driver.ts';
 
@@ -25,6 +28,31 @@ export function chooseDriver(config: Config): DriverName {
     hint: 'Install one: apt-get install crun (Fedora, Arch, Alpine: the package has the same name).',
   });
 }
+
+/** inotify is counted for the user namespace and for whoever made it, root, who has 128 instances by default: eight sandboxes
+ *  with 16 each would leave none to the machine's own services. So root may have what all sandboxes may, and what it had
+ *  before: raised, never lowered. The memory of it is on each sandbox's account. @param root where the settings are. */
+export function raiseInotifyLimits(sandboxes: number, log: Log, root = '/proc/sys/fs/inotify'): void {
+  for (const [name, each, before] of INOTIFY_LIMITS) {
+    const path = join(root, name);
+    try {
+      const found = Number(readFileSync(path, 'utf8'));
+      const wanted = sandboxes * each + before;
+      if (found >= wanted) continue;
+      writeFileSync(path, String(wanted));
+      log.info({ setting: `fs.inotify.${name}`, from: found, to: wanted }, 'limit of the machine raised');
+    } catch (error) {
+      const hint = `sandboxes together can use up what the machine's root may have: raise fs.inotify.${name} by sysctl`;
+      log.warn({ err: error, hint }, 'limit of the machine not raised');
+    }
+  }
+}
+
+/** Setting, what one sandbox may have, what root may by default. */
+const INOTIFY_LIMITS = [
+  ['max_user_instances', INOTIFY.instances, 128],
+  ['max_user_watches', INOTIFY.watches, 65_536],
+] as const;
 
 /** The cgroup2 mount beside a v1 layout, where there is one. */
 export function hybridCgroup2(mountinfo: string): string | undefined {

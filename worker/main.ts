@@ -12,7 +12,7 @@ import { Snapshot } from '../core/store/snapshot.ts';
 import type { Millis } from '../core/units.ts';
 import { openCgroups } from './cgroup/open.ts';
 import { serveControl } from './control.ts';
-import { chooseDriver, hideHybridCgroup2, requireRoot } from './host.ts';
+import { chooseDriver, hideHybridCgroup2, raiseInotifyLimits, requireRoot } from './host.ts';
 import { dropLayersOfEarlierBoot, Images } from './images.ts';
 import { StartBackoff } from './instances/backoff.ts';
 import { classOf } from './instances/class-of.ts';
@@ -31,6 +31,7 @@ import type { SandboxHost } from './sandbox/sandbox.ts';
 import { UidSlots } from './sandbox/slots.ts';
 import { adoptOrRemove, sweep } from './sweep.ts';
 
+const SANDBOXES_MAX = 2000;
 const LEASE: Millis = 15_000;
 const LEASE_EVERY: Millis = 5000;
 /** Gauges; as often as the heartbeat takes them along. */
@@ -61,6 +62,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   const cgroups = openCgroups(config.instanceOfPlatform);
   await cgroups.prepare();
   becomeSubreaper();
+  raiseInotifyLimits(SANDBOXES_MAX, log);
   const orphans = new Orphans();
   const networks = await Networks.open(config, log);
 
@@ -69,7 +71,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
     driver,
     cgroups,
     networks,
-    slots: new UidSlots(config.uidBase, 2000),
+    slots: new UidSlots(config.uidBase, SANDBOXES_MAX),
     living: new Set(),
   };
   const images = new Images(config);

@@ -24,7 +24,7 @@ describe.skipIf(skipBecause(notRoot() ?? X64_ONLY))('a hostile function', () => 
       platform,
       prober: await deployProber(platform, 'prober', SPEC),
       neighbour: await deployProber(platform, 'neighbour', 'env: { CANARY: canary-of-neighbour }'),
-      deploy: (name) => deployProber(platform, name, SPEC),
+      deploy: (name, spec = SPEC) => deployProber(platform, name, spec),
     };
   }, 120_000);
   afterEach(async () => {

@@ -127,11 +127,14 @@ export function sandboxProfile(input: ProfileInput): object {
   };
 }
 
+/** What a sandbox may have of it. */
+export const INOTIFY = { instances: 16, watches: 8192 } as const;
+
 /** Per-user-namespace kernel limits. Without them one sandbox can use up what the kernel charges to the uid that created it,
  *  root: 128 inotify instances, and the host itself has none left. */
 const USER_NAMESPACE_LIMITS: Readonly<Record<string, number>> = {
-  max_inotify_instances: 16,
-  max_inotify_watches: 8192,
+  max_inotify_instances: INOTIFY.instances,
+  max_inotify_watches: INOTIFY.watches,
   max_user_namespaces: 0,
   max_mnt_namespaces: 0,
   max_net_namespaces: 0,

@@ -29,7 +29,7 @@ export interface Stage {
   /** Another function, which must not suffer. */
   readonly neighbour: Prober;
   /** A prober for one case alone. */
-  readonly deploy: (name: string) => Promise<Prober>;
+  readonly deploy: (name: string, spec?: string) => Promise<Prober>;
 }
 
 export interface PlayedCase extends AbuseCase {

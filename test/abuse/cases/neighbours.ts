@@ -3,9 +3,11 @@
 
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { watch } from 'node:fs';
 import { createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { expect } from 'vitest';
+import { eventually } from '../../support/eventually.ts';
 import type { PlayedCase } from './case.ts';
 
 const REFUSED = expect.stringMatching(/^(ECONNREFUSED|ENETUNREACH|EINVAL)$/);
@@ -34,6 +36,20 @@ export const NEIGHBOUR_CASES: readonly PlayedCase[] = [
     async play({ prober, neighbour }) {
       const [mine, others] = await Promise.all([prober, neighbour].map((one) => one.probe('limits/pipePages')));
       expect(mine).toEqual(others);
+    },
+  },
+  {
+    id: 'A21',
+    tried: 'has ten instances at once open all the inotify instances they get',
+    result: '16 each, and the host’s root still has its own',
+    heldBy: 'limits of the user namespace; the machine’s limit is raised to what all sandboxes may have',
+    async play({ platform, deploy }) {
+      const many = await deploy('many', 'memory: 128Mi\nscale: { min: 10, max: 10 }\ntimeout: 30s');
+      await eventually(async () => expect(await platform.instances('many')).toHaveLength(10), 30_000);
+      const calls = Array.from({ length: 10 }, () => many.probe('limits/keepInotify', { ms: 1000 }));
+      expect(await Promise.all(calls)).toEqual(calls.map(() => 16));
+      watch('/').close();
+      await platform.api.call('/v1/functions/many?wait=true', { method: 'DELETE' });
     },
   },
   {

@@ -79,6 +79,19 @@ export function openFiles({ count }) {
 }
 
 export const inotify = () => exhaust(1000, () => number(raw(NR.inotify_init1, 0)));
+const kept = [];
+
+/** Opens as many inotify instances as there are to have, and keeps them. @param ms how long to be busy afterwards. */
+export async function keepInotify({ ms }) {
+  try {
+    while (kept.length < 1000) kept.push(number(raw(NR.inotify_init1, 0)));
+  } catch {
+    // No more.
+  }
+  await sleep(Number(ms));
+  return kept.length;
+}
+
 /** Watches of the same 600 files in 15 instances, each of which counts. */
 export function inotifyWatches() {
   const [INSTANCES, FILES, IN_MODIFY] = [15, 600, 2];
