@@ -99,6 +99,9 @@ export interface ClaimRequest {
   readonly memoryBytes: number;
 }
 export const CLAIM_PATH = '/_fn/claim';
+/** On requests of the worker to a sandbox. Callers' requests never have it, since the gateway drops what begins with x-fn-;
+ *  without it a path says nothing: a call may be there before the claim. */
+export const WORKER_FIELD = 'x-fn-worker';
 /** Where the code appears in a sandbox. */
 export const TASK_PATH = '/task';
 /** The listening unix socket a sandbox inherits. */

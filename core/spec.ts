@@ -7,6 +7,7 @@ import { STICKY_ALLOWED, STICKY_PATTERN } from './aliases.ts';
 import { EGRESS_LIST_LIMIT, EGRESS_POLICIES, parseDestination } from './egress.ts';
 import { FUNCTION_NAME_ALLOWED, FUNCTION_NAME_PATTERN, type FunctionName } from './ids.ts';
 import { HTTP_METHODS, policyShape, undecidedPolicies } from './policies.ts';
+import { SECRET_NAME_PATTERN } from './secrets.ts';
 import { quantity, text } from './spec-values.ts';
 import { parseBytes, parseCpu, parseDuration } from './units.ts';
 
@@ -77,6 +78,10 @@ const egress = z
 export const RUNTIMES = ['node'] as const;
 export type Runtime = (typeof RUNTIMES)[number];
 
+/** Of one function. */
+const SECRETS_LIMIT = 64;
+const VARIABLE_PATTERN = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
 export const specSchema = z
   .strictObject({
     name: text(FUNCTION_NAME_PATTERN, FUNCTION_NAME_ALLOWED)
@@ -118,11 +123,16 @@ export const specSchema = z
       .describe('While traffic is divided, requests with the same value of it go to the same revision'),
     env: z
       .record(
-        text(/^[A-Za-z_][A-Za-z0-9_]*$/, 'a variable name'),
+        text(VARIABLE_PATTERN, 'a variable name'),
         z.union([z.string(), z.number(), z.boolean()], 'text, a number, true or false').transform(String),
       )
       .default({})
       .describe('Environment variables'),
+    secrets: z
+      .record(text(VARIABLE_PATTERN, 'a variable name'), text(SECRET_NAME_PATTERN, 'the name of a secret'))
+      .refine((secrets) => Object.keys(secrets).length <= SECRETS_LIMIT, `at most ${SECRETS_LIMIT}`)
+      .optional()
+      .describe('Environment variables whose values are secrets (`fn secret set`), by name of the secret'),
     network: z
       .strictObject({ egress: egress.default('none').describe('What the function may open connections to') })
       .prefault({})
@@ -133,6 +143,11 @@ export const specSchema = z
   .refine(({ isolation, concurrency }) => isolation === 'instance' || concurrency === 1, {
     message: 'concurrency must be 1 with isolation: invocation',
     path: ['concurrency'],
+  })
+  .superRefine(({ env, secrets }, context) => {
+    for (const variable of Object.keys(secrets ?? {}).filter((name) => Object.hasOwn(env, name))) {
+      context.addIssue({ code: 'custom', path: ['secrets', variable], message: 'is in env already' });
+    }
   })
   .superRefine((spec, context) => {
     for (const key of undecidedPolicies(spec)) {

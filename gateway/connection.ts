@@ -142,18 +142,19 @@ export class ClientConnection {
   }
 
   /** The whole reply, when no exchange streams it. */
-  reply(reply: PlainReply): void {
+  reply(reply: PlainReply, fields = ''): void {
     const close = this.#receiving || this.connectionField === 'connection: close\r\n';
-    const field = this.replyFields + (close ? 'connection: close\r\n' : this.connectionField);
+    const field = fields + this.replyFields + (close ? 'connection: close\r\n' : this.connectionField);
     this.socket.write(renderReply(reply, this.#requestId, field, this.#head?.method !== 'HEAD'));
     this.#finish(close);
   }
 
-  /** The problem, or a reset when a reply has begun: nobody may take half a reply for a whole one. */
-  fail(error: FnError): void {
+  /** The problem, or a reset when a reply has begun: nobody may take half a reply for a whole one. @param fields further
+   *  ones, each with CRLF. */
+  fail(error: FnError, fields = ''): void {
     this.out.clear();
     if (this.#replyStarted) this.cut();
-    else this.reply(problemReply(error, this.#requestId));
+    else this.reply(problemReply(error, this.#requestId), fields);
   }
 
   /** Ends the connection so that what came of a reply cannot look whole. */

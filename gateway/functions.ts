@@ -109,8 +109,9 @@ export class Functions implements InvocationOwner, AsyncDisposable {
   }
 
   finished(revision: RevisionRecord, tally: Tally): void {
-    const { ledger, invocations } = this.#options;
+    const { ledger, invocations, log } = this.#options;
     ledger.answered(revision.function, tally);
+    if (log.isLevelEnabled('debug')) log.debug(tally.record(revision.id), 'invocation');
     if (tally.trace?.sampled) this.tracer?.record(tally.span(revision, tally.trace));
     if (invocations?.hasRoom) invocations.add(revision.function, tally.record(revision.id));
   }

@@ -374,6 +374,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
 
   async #explain(instance: Instance, error: Error): Promise<void> {
     const seen = await this.#owner.autopsy(instance);
+    this.#tally.ended = seen.reason;
     this.#group.load.ended(performance.now());
     this.#fail(whyBroken(error, seen));
     instance.release();
@@ -421,7 +422,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
   #fail(error: FnError): void {
     this.#owner.failed(error);
     this.#over(error.status, error.code);
-    this.#client.fail(error);
+    this.#client.fail(error, this.#head.account ? this.#tally.field(error.status, error.code) : '');
   }
 
   #over(status: number, code?: ErrorCode): void {

@@ -1,11 +1,12 @@
 /** What one invocation took, from its first byte to its last: the counters of its instance's cgroup, bytes, time. Becomes its
  *  record, and the reply's x-fn-account field where the client asked for that. */
 
+import type { Outcome } from '../core/account.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import type { RevisionId } from '../core/ids.ts';
 import type { InvocationRecord } from '../core/invocation-log.ts';
 import type { Span } from '../core/otlp.ts';
-import type { RevisionRecord, StartKind } from '../core/records.ts';
+import type { EndReason, RevisionRecord, StartKind } from '../core/records.ts';
 import { type TraceContext, unixOf } from '../core/tracer.ts';
 import type { Bytes, Millis } from '../core/units.ts';
 import { outcomeOf } from './endings.ts';
@@ -27,6 +28,8 @@ export class Tally {
   readonly #method: string;
   /** Of the error, where the platform answered. */
   code: ErrorCode | undefined;
+  /** How its instance ended, where that ended the invocation. */
+  ended: EndReason | undefined;
   /** The span of the invocation, if it is to have one. */
   trace: TraceContext | undefined;
   #reachedAt: Millis = 0;
@@ -61,6 +64,12 @@ export class Tally {
     this.wall = performance.now() - this.#arrivedAt;
   }
 
+  /** A crash by a signal is no exit, though one error stands for both. */
+  #outcome(status: number, code: ErrorCode | undefined): Outcome {
+    const outcome = outcomeOf(status, code);
+    return outcome === 'exit' && this.ended === 'signal' ? 'signal' : outcome;
+  }
+
   /** How the invocation found its instance; undefined when it never did. */
   get reached(): StartKind | undefined {
     return this.#instance && this.startKind;
@@ -75,7 +84,7 @@ export class Tally {
       method: this.#method,
       status: this.status,
       ...(this.code && { code: this.code }),
-      outcome: outcomeOf(this.status, this.code),
+      outcome: this.#outcome(this.status, this.code),
       start: this.startKind,
       wall: Math.round(this.wall * 1000) / 1000,
       cpu: 0,
@@ -112,22 +121,24 @@ export class Tally {
         'fn.start': this.reached,
         'fn.wait_ms': (reachedAt ?? end) - start,
         'fn.upstream_ms': reachedAt === undefined ? undefined : end - reachedAt,
-        'fn.outcome': outcomeOf(this.status, this.code),
+        'fn.outcome': this.#outcome(this.status, this.code),
       },
       ...(reachedAt !== undefined && { events: [{ name: 'instance', at: reachedAt }] }),
       ...(failed !== undefined && { error: failed }),
     };
   }
 
-  /** `x-fn-account: outcome=ok;wall_ms=…` with CRLF, or empty when nothing was measured. */
-  field(status: number): string {
+  /** `x-fn-account: outcome=ok;wall_ms=…` with CRLF, or empty when nothing was measured. An instance that ended may have
+   *  taken its counters with it: then how it ended is told without them. */
+  field(status: number, code?: ErrorCode): string {
     const used = this.#used;
-    if (!used) return '';
+    if (!used && code === undefined) return '';
     const wall = (performance.now() - this.#arrivedAt).toFixed(2);
-    const peak = used.memoryPeak === undefined ? '' : `;memory_peak_bytes=${used.memoryPeak}`;
+    const peak = used?.memoryPeak === undefined ? '' : `;memory_peak_bytes=${used.memoryPeak}`;
+    const counted = used ? `;cpu_us=${used.cpu};throttled_us=${used.throttled}${peak}` : '';
     return (
-      `x-fn-account: outcome=${outcomeOf(status)};wall_ms=${wall};cpu_us=${used.cpu};throttled_us=${used.throttled}` +
-      `${peak};bytes_in=${this.bytesIn};bytes_out=${this.bytesOut};shared=${used.shared}\r\n`
+      `x-fn-account: outcome=${this.#outcome(status, code)};wall_ms=${wall}${counted};start=${this.startKind}` +
+      `;bytes_in=${this.bytesIn};bytes_out=${this.bytesOut};shared=${used?.shared ?? false}\r\n`
     );
   }
 }

@@ -2,6 +2,8 @@
  *  its dependencies to mount at /task. Layers are unpacked once per digest, trees mounted once per image, both shared by all
  *  instances. */
 
+import { randomBytes } from 'node:crypto';
+import { readdirSync, renameSync, rmdirSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Config } from '../core/config.ts';
@@ -9,7 +11,7 @@ import { TASK_PATH } from '../core/control.ts';
 import { FnError } from '../core/errors.ts';
 import type { Digest } from '../core/ids.ts';
 import { readManifest } from '../builder/oci/manifest.ts';
-import { unpackLayer } from '../builder/oci/unpack.ts';
+import { isAbandoned, unpackLayer } from '../builder/oci/unpack.ts';
 import { mount, MS_BIND, MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REMOUNT, unmount } from './native.ts';
 
 export interface UnpackedImage {
@@ -38,6 +40,8 @@ export async function dropLayersOfEarlierBoot(config: Config): Promise<void> {
 export class Images {
   readonly #config: Config;
   readonly #ready = new Map<Digest, Promise<UnpackedImage>>();
+  /** Being unpacked: whoever asked for it may not be known to `collect` yet. */
+  readonly #preparing = new Set<Digest>();
 
   constructor(config: Config) {
     this.#config = config;
@@ -47,32 +51,58 @@ export class Images {
   get(image: Digest): Promise<UnpackedImage> {
     let ready = this.#ready.get(image);
     if (!ready) {
-      ready = this.#prepare(image);
+      this.#preparing.add(image);
+      ready = this.#prepare(image).finally(() => this.#preparing.delete(image));
       this.#ready.set(image, ready);
       ready.catch(() => this.#ready.delete(image));
     }
     return ready;
   }
 
-  /** Unmounts and removes trees and layers that no image in `keep` uses. */
-  async collect(keep: ReadonlySet<Digest>): Promise<void> {
-    const layers = new Set<string>();
-    for (const image of keep) {
-      const manifest = await readManifest(this.#config.paths.images, image).catch(() => undefined);
-      for (const layer of manifest?.layers ?? []) layers.add(nameOf(layer.digest));
+  /** Unmounts and removes trees and layers that no image uses, and what was left half-unpacked. @param used is asked again
+   *  right before anything goes, since images come while manifests are read. @throws when one of those cannot be read: which
+   *  layers are in use is not known then, and none goes. */
+  async collect(used: () => Iterable<Digest>): Promise<void> {
+    const layersOf = new Map<Digest, readonly string[]>();
+    for (let unread = this.#unread(used, layersOf); unread.length > 0; unread = this.#unread(used, layersOf)) {
+      for (const image of unread) {
+        const { layers } = await readManifest(this.#config.paths.images, image);
+        layersOf.set(
+          image,
+          layers.map(({ digest }) => nameOf(digest)),
+        );
+      }
     }
-    layers.add('.boot');
-    const trees = new Set([...keep].map(nameOf));
-    for (const name of await readdir(this.#config.paths.tasks)) {
-      if (trees.has(name)) continue;
+    // In one go from here to the renaming, so that nobody can ask for an image between.
+    const keep = this.#kept(used);
+    this.#dropTrees(new Set(keep.map(nameOf)));
+    const { layers } = this.#config.paths;
+    const wanted = new Set(['.boot', ...keep.flatMap((image) => layersOf.get(image) ?? [])]);
+    for (const name of readdirSync(layers)) {
+      if (wanted.has(name) || name.includes('.partial-')) continue;
+      // Half a layer must not look like one: removing takes a while, and may be interrupted.
+      renameSync(join(layers, name), join(layers, `${name}.partial-${process.pid}-${randomBytes(4).toString('hex')}`));
+    }
+    for (const path of readdirSync(layers).map((name) => join(layers, name))) {
+      if (isAbandoned(path)) await rm(path, { recursive: true, force: true });
+    }
+  }
+
+  #kept(used: () => Iterable<Digest>): Digest[] {
+    return [...used(), ...this.#preparing];
+  }
+
+  #unread(used: () => Iterable<Digest>, read: ReadonlyMap<Digest, unknown>): Digest[] {
+    return this.#kept(used).filter((image) => !read.has(image));
+  }
+
+  #dropTrees(wanted: ReadonlySet<string>): void {
+    const { tasks } = this.#config.paths;
+    for (const name of readdirSync(tasks)) {
+      if (wanted.has(name)) continue;
       this.#ready.delete(`sha256:${name}` as Digest);
-      while (unmount(join(this.#config.paths.tasks, name)));
-      await rm(join(this.#config.paths.tasks, name), { recursive: true, force: true });
-    }
-    for (const name of await readdir(this.#config.paths.layers)) {
-      const beingUnpacked = name.includes('.partial-');
-      if (!layers.has(name) && !beingUnpacked)
-        await rm(join(this.#config.paths.layers, name), { recursive: true, force: true });
+      while (unmount(join(tasks, name)));
+      rmdirSync(join(tasks, name));
     }
   }
 

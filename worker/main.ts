@@ -9,7 +9,9 @@ import type { Config } from '../core/config.ts';
 import type { NodeRecord, RevisionRecord } from '../core/records.ts';
 import type { EndMode, EndOptions, Service, ServiceContext } from '../core/service.ts';
 import { Snapshot } from '../core/store/snapshot.ts';
+import { ensureMasterKey, SecretBox } from '../core/secrets.ts';
 import type { Millis } from '../core/units.ts';
+import { Vault } from '../core/vault.ts';
 import { openCgroups } from './cgroup/open.ts';
 import { serveControl } from './control.ts';
 import { chooseDriver, hideHybridCgroup2, raiseInotifyLimits, requireRoot } from './host.ts';
@@ -50,7 +52,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   const { config, log, metrics, store } = context;
   requireRoot();
   const driverName = chooseDriver(config);
-  const snapshot = await Snapshot.open(store, ['function', 'revision'], {
+  const snapshot = await Snapshot.open(store, ['function', 'revision', 'secret'], {
     onError: (error) => log.debug({ err: error }, 'snapshot'),
   });
   await context.takeOver();
@@ -82,6 +84,9 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
     log,
   });
   const records = new RecordWriter(store);
+  const vault = new Vault(new SecretBox(await ensureMasterKey(config.paths.masterKey)), (name) =>
+    snapshot.get('secret', name),
+  );
   const demand = poolDemand(images, pool, log);
   const manager = new InstanceManager({
     config,
@@ -93,9 +98,10 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
     log,
     metrics,
     revision: (id) => snapshot.get('revision', id),
+    secrets: (spec) => vault.variables(spec.secrets),
   });
 
-  log.info(await adoptOrRemove(host, manager, pool), 'leftovers of earlier workers');
+  log.info(await adoptOrRemove(host, manager, pool, log), 'leftovers of earlier workers');
   snapshot.subscribe(() => demand(snapshot));
   demand(snapshot);
   const control = await serveControl(config, manager, metrics);
@@ -121,7 +127,14 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
     for (const { record } of manager.all) instances.inc({ state: record.state });
     metrics.gauge('fn_pool_sandboxes').set(pool.size);
   };
+  const collect = (): Promise<void> =>
+    images
+      .collect(() =>
+        [...snapshot.values('revision'), ...manager.all.map(({ revision }) => revision)].map(({ image }) => image),
+      )
+      .catch((error: unknown) => log.warn({ err: error }, 'layers not collected'));
   await lease();
+  void collect();
   const collecting = setInterval(() => orphans.collect(), ORPHANS_EVERY);
   const timers = [
     setInterval(() => void lease(), LEASE_EVERY),
@@ -131,12 +144,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
       () => void networks.refresh().catch((error: unknown) => log.warn({ err: error }, 'network not refreshed')),
       SWEEP_EVERY,
     ),
-    setInterval(() => {
-      const used = [...snapshot.values('revision'), ...manager.all.map(({ revision }) => revision)];
-      images
-        .collect(new Set(used.map(({ image }) => image)))
-        .catch((error: unknown) => log.warn({ err: error }, 'layers not collected'));
-    }, COLLECT_EVERY),
+    setInterval(() => void collect(), COLLECT_EVERY),
     setInterval(
       () => void sweep(host, log).catch((error: unknown) => log.warn({ err: error }, 'sweep failed')),
       SWEEP_EVERY,

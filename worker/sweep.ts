@@ -31,6 +31,7 @@ export async function adoptOrRemove(
   host: SandboxHost,
   manager: InstanceManager,
   pool: Pool<InstanceOwner>,
+  log: Log,
 ): Promise<{ adopted: number; removed: number }> {
   const counts = { adopted: 0, removed: 0 };
   for (const id of await strangers(host)) {
@@ -42,10 +43,7 @@ export async function adoptOrRemove(
     } else if (sandbox && (await isGeneric(sandbox))) {
       pool.adopt(sandbox);
       counts.adopted++;
-    } else {
-      await (sandbox ? sandbox[Symbol.asyncDispose]() : removeLeftovers(host, id));
-      counts.removed++;
-    }
+    } else if (await removed(host, id, log, sandbox)) counts.removed++;
   }
   return counts;
 }
@@ -54,8 +52,19 @@ export async function adoptOrRemove(
 export async function sweep(host: SandboxHost, log: Log): Promise<void> {
   for (const id of await strangers(host)) {
     if (host.living.has(id)) continue; // It was being made while we looked.
-    log.warn({ sandbox: id }, 'orphan removed');
-    await removeLeftovers(host, id);
+    if (await removed(host, id, log)) log.warn({ sandbox: id }, 'orphan removed');
+  }
+}
+
+/** One that cannot be removed, say because a process of it hangs in the kernel, must not keep the others, nor the worker
+ *  from starting: the next sweep tries again. */
+async function removed(host: SandboxHost, id: SandboxId, log: Log, sandbox?: AsyncDisposable): Promise<boolean> {
+  try {
+    await (sandbox ? sandbox[Symbol.asyncDispose]() : removeLeftovers(host, id));
+    return true;
+  } catch (error) {
+    log.error({ err: error, sandbox: id }, 'orphan not removed');
+    return false;
   }
 }
 

@@ -18,6 +18,8 @@ import { blobPath, dropCorrupt } from './layout.ts';
 export const LAYER_LIMITS: ExtractLimits = { entries: 500_000, bytes: 16 * 2 ** 30, pathBytes: 1024 };
 
 const unpacking = new Map<string, Promise<void>>();
+/** Paths that this process is unpacking to. */
+const partials = new Set<string>();
 
 /** @throws FnError image.invalid when the layer is missing, altered, or breaks the rules of extract.ts. */
 export async function unpackLayer(
@@ -39,8 +41,9 @@ export async function unpackLayer(
 async function unpack(images: string, layer: Digest, directory: string, limits: ExtractLimits): Promise<void> {
   await removeAbandoned(directory);
   const partial = `${directory}.partial-${process.pid}-${randomBytes(4).toString('hex')}`;
-  await mkdir(partial, { recursive: true, mode: 0o755 });
+  partials.add(partial);
   try {
+    await mkdir(partial, { recursive: true, mode: 0o755 });
     await extractChecked(images, layer, partial, limits);
     await rename(partial, directory);
   } catch (error) {
@@ -48,6 +51,8 @@ async function unpack(images: string, layer: Digest, directory: string, limits: 
     // Another process was faster: the same layer, so the same tree.
     if (['ENOTEMPTY', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '')) return;
     throw error;
+  } finally {
+    partials.delete(partial);
   }
 }
 
@@ -87,12 +92,19 @@ async function isIntact(images: string, layer: Digest): Promise<boolean> {
 /** What processes that are gone left half-unpacked for this target. */
 async function removeAbandoned(directory: string): Promise<void> {
   const parent = dirname(directory);
-  const prefix = `${basename(directory)}.partial-`;
   const names = await readdir(parent).catch(() => []); // There is no parent yet: mkdir makes it.
-  for (const name of names.filter((one) => one.startsWith(prefix))) {
-    const pid = Number.parseInt(name.slice(prefix.length), 10);
-    if (pid !== process.pid && !isRunning(pid)) await rm(join(parent, name), { recursive: true, force: true });
+  for (const name of names.filter((one) => one.startsWith(`${basename(directory)}.partial-`))) {
+    const path = join(parent, name);
+    if (isAbandoned(path)) await rm(path, { recursive: true, force: true });
   }
+}
+
+/** Of a directory that holds unpacked layers: whether nobody is at work on this one. Pids come again, ours too where it is
+ *  the first of a container. */
+export function isAbandoned(path: string): boolean {
+  const pid = Number.parseInt(/\.partial-(\d+)-[^/]*$/.exec(path)?.[1] ?? '', 10);
+  if (Number.isNaN(pid)) return false;
+  return pid === process.pid ? !partials.has(path) : !isRunning(pid);
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -9,6 +9,7 @@ import type { FunctionName } from '../../core/ids.ts';
 import type { Metrics } from '../../core/metrics.ts';
 import type { AuthPolicy } from '../../core/policies.ts';
 import type { SecretBox } from '../../core/secrets.ts';
+import { Vault } from '../../core/vault.ts';
 import { Snapshot } from '../../core/store/snapshot.ts';
 import type { Change, Store } from '../../core/store/store.ts';
 import type { Bytes } from '../../core/units.ts';
@@ -23,7 +24,6 @@ import { KeyRing } from './keys.ts';
 import { takeTurn } from './rate.ts';
 import { Tokens } from './tokens.ts';
 import { Turns } from './turns.ts';
-import { Vault } from './vault.ts';
 import { checkSignature, claimedIn } from './webhook.ts';
 
 export interface GateOptions {

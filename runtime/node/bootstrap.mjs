@@ -19,6 +19,8 @@ import { serveWeb } from './web.mjs';
 
 const CLAIM_PATH = '/_fn/claim';
 const HEALTH_PATH = '/_fn/health';
+/** No caller can send it. */
+const WORKER_FIELD = 'x-fn-worker';
 const DEADLINE = 'x-fn-deadline';
 const LISTEN_FD = 3;
 const DEFAULT_MEMORY = 256 * 2 ** 20;
@@ -88,9 +90,11 @@ function finished() {
   if (ending && inFlight === 0) process.exit(0);
 }
 
-/** @type {Serve} */
+/** Calls may be here before the claim, and must not pass for it: whoever claims says what runs, and with which environment.
+ *  @type {Serve} */
 function generic(request, response) {
-  if (request.method === 'POST' && request.url === CLAIM_PATH) void claimed(request, response);
+  if (request.headers[WORKER_FIELD] === undefined) hold(request, response);
+  else if (request.method === 'POST' && request.url === CLAIM_PATH) void claimed(request, response);
   else if (request.method === 'GET' && request.url === HEALTH_PATH) void healthy(response);
   else hold(request, response);
 }

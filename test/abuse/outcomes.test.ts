@@ -1,10 +1,12 @@
-/** How an invocation ended is told as it was: an exit, a signal, the end of memory and the end of time are never taken for
- *  each other, whatever the function writes into its log. FN_OUTCOME_RUNS=1000 for the long run. */
+/** How an invocation ended is told as it was, in its reply, its record and its line of the log: an exit, a signal, the end of
+ *  memory and the end of time are never taken for each other, whatever the function writes into its log. FN_OUTCOME_RUNS=1000 for the long run. */
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Problem } from '../../core/errors.ts';
+import type { InvocationRecord } from '../../core/invocation-log.ts';
+import { eventually } from '../support/eventually.ts';
 import { startPlatform, type TestPlatform } from '../support/platform.ts';
 
 const SOURCE = join(import.meta.dirname, 'functions/endings/index.js');
@@ -47,9 +49,14 @@ const ENDINGS: readonly Ending[] = [
   { path: 'loop-on-exit', hasty: true, says: [504, 'function.timeout'] },
 ];
 
+/** Of the first invocations, by id: what their records must say. */
+const told = new Map<string, string>();
+const TOLD_MAX = 300;
+let asked = 0;
+
 let platform: TestPlatform;
 beforeAll(async () => {
-  platform = await startPlatform();
+  platform = await startPlatform({ FN_LOG_LEVEL: 'debug' });
   const index = await readFile(SOURCE, 'utf8');
   const spec = `memory: 96Mi\nscale: { max: ${CLIENTS} }`;
   const files = { 'index.js': index, 'package.json': '{"type":"module"}' };
@@ -62,13 +69,28 @@ afterAll(() => platform[Symbol.asyncDispose](), 60_000);
 async function mistake(ending: Ending, attempt = 0): Promise<string | undefined> {
   const { path, says, hasty } = ending;
   const [status, code, detail] = says;
-  const reply = await platform.call(`/function/${hasty ? 'hasty' : 'endings'}/${path}`);
+  const id = `ending-${asked++}`;
+  const reply = await platform.call(`/function/${hasty ? 'hasty' : 'endings'}/${path}`, {
+    headers: { 'x-fn-account': '1', 'x-request-id': id },
+  });
   const body = await reply.text();
   const problem = reply.headers.get('x-fn-error') === null ? undefined : (JSON.parse(body) as Problem);
   // The machine was too busy to start an instance in that time: nothing has run, so nothing has ended.
   if (problem?.code === 'function.start_timeout' && attempt < 5) return mistake(ending, attempt + 1);
+  const outcome = outcomeOf(ending);
+  if (told.size < TOLD_MAX) told.set(id, outcome);
+  const account = reply.headers.get('x-fn-account') ?? '';
   const right = reply.status === status && problem?.code === code && (detail?.test(problem?.detail ?? '') ?? true);
-  return right ? undefined : `${path}: ${reply.status} ${body}`;
+  return right && account.startsWith(`outcome=${outcome};`)
+    ? undefined
+    : `${path}: ${reply.status} ${account} ${problem?.code} ${problem?.detail}`;
+}
+
+function outcomeOf({ says }: Ending): string {
+  const [status, code] = says;
+  if (says[2]?.source.startsWith('SIG')) return 'signal';
+  const words: Record<string, string> = { crashed: 'exit', killed: 'signal', oom: 'oom', timeout: 'timeout' };
+  return words[code?.split('.')[1] ?? ''] ?? (status < 500 ? 'ok' : 'error');
 }
 
 test.each(ENDINGS)('$path is told as $says', async (ending) => {
@@ -88,3 +110,34 @@ test(`${RUNS} endings, ${CLIENTS} at a time, mixed: each is told as it was`, asy
   await Promise.all(Array.from({ length: CLIENTS }, client));
   expect(mistakes).toEqual([]);
 }, 1_800_000);
+
+test('a client that goes is told as cancelled', async () => {
+  const id = 'ending-cancelled';
+  const reply = platform.call('/function/endings/late', {
+    signal: AbortSignal.timeout(500),
+    headers: { 'x-request-id': id },
+  });
+  await expect(reply).rejects.toThrow(/timeout|abort/i);
+  told.set(id, 'cancelled');
+});
+
+test('how each ended is in its record and in its line of the log, as it was in the reply', async () => {
+  await eventually(async () => {
+    const records = await Promise.all(
+      ['endings', 'hasty'].map((name) =>
+        platform.api.get<InvocationRecord[]>(`/v1/functions/${name}/invocations?tail=1000`),
+      ),
+    );
+    const recorded = new Map(records.flat().map(({ id, outcome }) => [id, outcome]));
+    expect(Object.fromEntries([...told].map(([id]) => [id, recorded.get(id)]))).toEqual(Object.fromEntries(told));
+  });
+  const lines = platform.output().matchAll(/^.*"msg":"invocation".*$/gm);
+  const logged = new Map([...lines].map(([line]) => JSON.parse(line) as InvocationRecord).map((one) => [one.id, one]));
+  expect(Object.fromEntries([...told].map(([id]) => [id, logged.get(id)?.outcome]))).toEqual(Object.fromEntries(told));
+  expect(new Set(told.values()).size).toBe(7);
+  for (const id of told.keys()) {
+    const { start, wall, cpu, throttled, bytesIn, bytesOut } = logged.get(id) ?? {};
+    expect(start).toMatch(/^(warm|thawed|claimed|cold)$/);
+    for (const number of [wall, cpu, throttled, bytesIn, bytesOut]) expect(number).toBeGreaterThanOrEqual(0);
+  }
+});

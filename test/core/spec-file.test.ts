@@ -25,7 +25,7 @@ test('everything but the name has a default', () => {
     env: {},
     network: { egress: 'none' },
     triggers: [],
-  } satisfies Record<Exclude<keyof FunctionSpec, keyof Policies | 'sticky'>, unknown>);
+  } satisfies Record<Exclude<keyof FunctionSpec, keyof Policies | 'sticky' | 'secrets'>, unknown>);
 });
 
 test('quantities are read with their units, and a bare number of cores is cores', () => {
@@ -54,6 +54,14 @@ test('every key with a unit is known as one, so that no bare number is misread',
 test('a parsed specification parses to itself again', () => {
   const spec = parseSpecFile('name: a\nmemory: 128Mi\ntriggers: [{ cron: { schedule: "*/5 * * * *" } }]');
   expect(specSchema.parse(structuredClone(spec))).toEqual(spec);
+});
+
+test('a variable is text or a secret, not both', () => {
+  const secrets = { STRIPE_KEY: 'stripe' };
+  expect(parseSpecFile('name: a\nsecrets: { STRIPE_KEY: stripe }').secrets).toEqual(secrets);
+  const problems = problemsOf('name: a\nenv: { STRIPE_KEY: x }\nsecrets: { STRIPE_KEY: stripe }');
+  expect(problems.join('\n')).toContain('secrets.STRIPE_KEY: is in env already');
+  expect(problemsOf('name: a\nsecrets: { A: ../x }').join('\n')).toContain('the name of a secret');
 });
 
 test('egress is a policy or a list of addresses and names', () => {

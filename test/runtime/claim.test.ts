@@ -24,11 +24,30 @@ test('what comes before the claim waits for the function', async () => {
   await using sandbox = await Bootstrap.start({
     files: { 'index.mjs': 'export default (request) => new Response(new URL(request.url).pathname)' },
   });
-  expect((await sandbox.request('/_fn/health')).json()).toEqual({ claimed: false });
+  expect((await sandbox.health()).json()).toEqual({ claimed: false });
   await using other = sandbox.connect();
   const early = other.client.request({ method: 'GET', path: '/early' });
   expect((await sandbox.claim()).status).toBe(200);
   expect(await (await early).body.text()).toBe('/early');
+});
+
+test('a call that looks like the claim and comes before it is a call', async () => {
+  const index = (who: string): string =>
+    `export default (request) => new Response('${who} ' + process.env.WHO + ' ' + new URL(request.url).pathname)`;
+  await using sandbox = await Bootstrap.start({
+    files: { 'index.mjs': index('index'), 'other.mjs': index('other') },
+    env: { WHO: 'worker' },
+  });
+  await sandbox.health();
+  await using other = sandbox.connect();
+  const body = JSON.stringify({ handler: 'other.default', env: { WHO: 'caller' }, function: 'hello', timeoutMs: 1 });
+  const claim = other.client.request({ method: 'POST', path: '/_fn/claim', body });
+  await using third = sandbox.connect();
+  const health = third.client.request({ method: 'GET', path: '/_fn/health' });
+  await sandbox.health(); // Those are inside.
+  expect((await sandbox.claim()).json()).toMatchObject({ ready: true });
+  expect(await (await claim).body.text()).toBe('index worker /_fn/claim');
+  expect(await (await health).body.text()).toBe('index worker /_fn/health');
 });
 
 test('the claim sets the environment, enters the directory and loads the handler', async () => {
@@ -58,7 +77,7 @@ test('after the claim every path is the function’s, a second claim too', async
 
 test('what comes while it loads waits for it, and has its whole time from then on', async () => {
   await using sandbox = await Bootstrap.start({ files: { 'index.mjs': SLOW }, timeoutMs: 30_000 });
-  await sandbox.request('/_fn/health');
+  await sandbox.health();
   const claimed = sandbox.claim();
   await eventually(() => expect(sandbox.stdout).toContain('loading'));
   await using other = sandbox.connect();
@@ -73,7 +92,7 @@ test('what comes while it loads waits for it, and has its whole time from then o
 
 test('what was given up while it loaded is not served', async () => {
   await using sandbox = await Bootstrap.start({ files: { 'index.mjs': SLOW } });
-  await sandbox.request('/_fn/health');
+  await sandbox.health();
   const claimed = sandbox.claim();
   await eventually(() => expect(sandbox.stdout).toContain('loading'));
   await using other = sandbox.connect();

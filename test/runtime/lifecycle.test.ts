@@ -32,7 +32,7 @@ test('process.exit in a handler breaks the reply off', async () => {
 test('SIGTERM ends an idle instance at once, claimed or not', async () => {
   await using fn = await instance('export default () => new Response()');
   await using sandbox = await Bootstrap.start({});
-  await sandbox.request('/_fn/health');
+  await sandbox.health();
   for (const one of [fn, sandbox]) {
     one.process.kill('SIGTERM');
     expect(await one.ended).toBe(0);

@@ -7,7 +7,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Client, type Dispatcher } from 'undici';
-import { CLAIM_PATH, LISTEN_FD } from '../../core/control.ts';
+import { CLAIM_PATH, LISTEN_FD, WORKER_FIELD } from '../../core/control.ts';
 import { closeFd, listenUnix } from '../../core/sockets.ts';
 
 const RUNTIME = join(import.meta.dirname, '../../runtime/node');
@@ -88,7 +88,16 @@ export class Bootstrap implements AsyncDisposable {
     const { handler = 'index.default', env = {}, timeoutMs = 30_000, memoryBytes = 256 * 2 ** 20 } = this.#options;
     const revision = 'hello-00001';
     const claim = { function: 'hello', revision, instance: 'hello-01234567', handler, env, timeoutMs, memoryBytes };
-    return this.request(CLAIM_PATH, { method: 'POST', body: JSON.stringify(claim) });
+    return this.ask(CLAIM_PATH, { method: 'POST', body: JSON.stringify(claim) });
+  }
+
+  health(): Promise<Reply> {
+    return this.ask('/_fn/health');
+  }
+
+  /** As the worker. */
+  ask(path: string, options: RequestOptions = {}): Promise<Reply> {
+    return this.request(path, { ...options, headers: { [WORKER_FIELD]: '1' } });
   }
 
   async request(path: string, options: RequestOptions = {}): Promise<Reply> {
@@ -125,7 +134,7 @@ export class Bootstrap implements AsyncDisposable {
 /** A claimed one: ready, or the test fails with the claim's error. */
 export async function startFunction(options: BootstrapOptions): Promise<Bootstrap> {
   const instance = await Bootstrap.start(options);
-  if (options.warm) await instance.request('/_fn/health');
+  if (options.warm) await instance.health();
   const reply = await instance.claim();
   if (reply.status === 200) return instance;
   await instance[Symbol.asyncDispose]();

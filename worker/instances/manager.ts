@@ -41,6 +41,8 @@ export interface ManagerParts {
   readonly metrics: Metrics;
   /** From the snapshot: no network on the way to a start. */
   readonly revision: (id: RevisionId) => RevisionRecord | undefined;
+  /** The variables of its secrets. @throws FnError secret.missing, secret.unreadable. */
+  readonly secrets: (spec: RevisionRecord['spec']) => Readonly<Record<string, string>>;
 }
 
 /** The share of its time that a start may wait for its turn: what is left must be enough to start in, or its function would be
@@ -255,6 +257,7 @@ export class InstanceManager {
   async #start(revision: RevisionRecord, gateway: symbol | undefined): Promise<Instance> {
     const { config, images, pool, backoff } = this.#parts;
     backoff.check(revision.id);
+    const secrets = this.#parts.secrets(revision.spec);
     const total = this.#instances.size + [...this.#beginning.values()].reduce((sum, count) => sum + count, 0);
     if (total >= config.maxInstances) {
       throw new FnError('capacity.node_full', `this node runs ${config.maxInstances} instances (FN_MAX_INSTANCES)`, {
@@ -287,7 +290,8 @@ export class InstanceManager {
       if (!warm) this.#write(record);
       void sandbox.ended.then((end) => this.#ended(instance, end));
       if (warm && gateway) this.owners.taken(instance, gateway);
-      instance.loaded = this.#load(instance, image, warm ? 'claimed' : 'cold', began, gateway);
+      const loaded = { ...image, env: { ...image.env, ...secrets } };
+      instance.loaded = this.#load(instance, loaded, warm ? 'claimed' : 'cold', began, gateway);
       instance.loaded.catch(() => {}); // Whoever waits for it hears of it.
       return instance;
     } catch (error) {

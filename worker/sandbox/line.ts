@@ -3,6 +3,7 @@
  *  socket: every cold start waits for a claim, and node's client takes 1–2 ms for it when it has not run for a while. */
 
 import { connect, type Socket } from 'node:net';
+import { WORKER_FIELD } from '../../core/control.ts';
 import type { Bytes, Millis } from '../../core/units.ts';
 
 const REPLY_LIMIT: Bytes = 64 * 1024;
@@ -46,7 +47,7 @@ export class Line implements Disposable {
       this.#waiting = { resolve, reject, timer };
       const json = body === undefined ? '' : JSON.stringify(body);
       const head =
-        `${method} ${path} HTTP/1.1\r\nhost: sandbox\r\ncontent-type: application/json\r\n` +
+        `${method} ${path} HTTP/1.1\r\nhost: sandbox\r\n${WORKER_FIELD}: 1\r\ncontent-type: application/json\r\n` +
         `content-length: ${Buffer.byteLength(json)}\r\n\r\n`;
       this.#socket.write(head + json);
     });

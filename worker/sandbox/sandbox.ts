@@ -279,8 +279,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
       this.cgroup[Symbol.dispose]();
       await removeLeftovers(this.#host, this.id);
       this.#host.slots.release(this.#state.slot);
-      this.#host.living.delete(this.id);
-    })();
+    })().finally(() => this.#host.living.delete(this.id)); // What failed to go is an orphan, and the next sweep's.
     return this.#disposal;
   }
 
