@@ -16,7 +16,8 @@ export const verb = defineVerb({
   count: { min: 1, max: Infinity },
   help: [
     'Sets, lists and removes secrets. The value is what is piped in, or is asked for without echo; it is never an argument.',
-    'It is kept sealed and is not shown again. Webhooks are checked with them (docs/auth.md); functions do not get them yet.',
+    'It is kept sealed and is not shown again. A function gets those that "secrets" in its fn.yaml names as variables; webhooks',
+    'are checked with them: docs/auth.md.',
   ].join('\n'),
   options: {},
   examples: [
