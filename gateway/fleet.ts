@@ -25,6 +25,8 @@ export interface FleetOptions {
 }
 
 const PROBE_WITHIN: Millis = 500;
+/** The request goes out first, and the worker is not woken while the sandbox has work to do. */
+const ASK_AFTER: Millis = 1;
 /** How long we leave a worker alone that could not end an instance: a busy machine may need a while. */
 const KILL_AGAIN_AFTER: Millis = 1000;
 
@@ -87,7 +89,8 @@ export class Fleet {
   async acquire(name: FunctionName, revision: RevisionId): Promise<RoutableInstance> {
     if (!this.#worker) throw new FnError('process.down', 'the gateway is starting', { retryAfterS: 1 });
     const info = await this.#worker.acquire(name, revision);
-    if (info.loading) void this.#load(this.#worker, info.id);
+    const worker = this.#worker;
+    if (info.loading) this.#options.clock.after(ASK_AFTER, () => void this.#load(worker, info.id));
     return info;
   }
 

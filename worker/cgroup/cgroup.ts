@@ -32,7 +32,7 @@ export interface Cgroup extends Disposable {
   add(pid: number): void;
   /** A few small writes, no await: a claim waits for it. Swap is off; on v2 the kernel kills the whole group when it is out
    *  of memory, on v1 one process, which shows in `oomKills`: then the caller kills the group. */
-  setLimits(limits: Limits): void;
+  setLimits(limits: Partial<Limits>): void;
   /** Reads descriptors opened once: cheap enough for twice per invocation. */
   stats(): CgroupStats;
   /** Where the counters of an account are, for a process without our rights that reads them for every invocation. `owner` is

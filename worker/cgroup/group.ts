@@ -57,10 +57,10 @@ export class Group implements Cgroup {
     for (const dir of this.#parts.dirs) control(join(dir, 'cgroup.procs'), pid);
   }
 
-  setLimits({ memory, cpu, pids, weight, io = [] }: Limits): void {
-    this.#parts.memory.setLimit(memory);
-    this.#parts.cpu.setQuota(cpu);
-    this.#parts.pids.setLimit(pids);
+  setLimits({ memory, cpu, pids, weight, io = [] }: Partial<Limits>): void {
+    if (memory !== undefined) this.#parts.memory.setLimit(memory);
+    if (cpu !== undefined) this.#parts.cpu.setQuota(cpu);
+    if (pids !== undefined) this.#parts.pids.setLimit(pids);
     if (weight !== undefined) this.#parts.cpu.setWeight(weight);
     for (const limit of io) {
       if (this.#parts.io?.setLimit(limit)) continue;

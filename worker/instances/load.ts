@@ -6,7 +6,6 @@ import { FnError, toFnError } from '../../core/errors.ts';
 import { formatDuration, type Millis } from '../../core/units.ts';
 import type { UnpackedImage } from '../images.ts';
 import { TimeoutError } from '../sandbox/line.ts';
-import { PIDS_LIMIT } from '../sandbox/profile.ts';
 import type { Instance } from './instance.ts';
 
 /** The log's last lines arrive with the end of the process; after a refused claim it is about to end. */
@@ -37,7 +36,7 @@ export async function loadInstance(
     const began = performance.now();
     sandbox.mountTask(image.task);
     const mounted = performance.now();
-    sandbox.cgroup.setLimits({ memory: spec.memory, cpu: spec.cpu, pids: PIDS_LIMIT, weight: WEIGHT });
+    sandbox.cgroup.setLimits({ cpu: spec.cpu, weight: WEIGHT }); // The others it has had since it was started.
     const claim = {
       function: revision.function,
       revision: revision.id,

@@ -352,6 +352,7 @@ export class InstanceManager {
     metrics.counter('fn_starts_total').inc({ kind });
     metrics.histogram('fn_start_duration_seconds').observe({ kind }, ms / 1000);
     log.info({ fn: record.function, instance: record.id, kind, ms: record.start?.ms, phases }, 'instance ready');
+    instance.sandbox.hangUp();
     if (!instance.sandbox.over) this.#write(record); // Else its end is written already.
   }
 

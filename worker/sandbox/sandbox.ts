@@ -31,7 +31,7 @@ import { Line, type Reply } from './line.ts';
 import type { Driver } from './driver.ts';
 import { endOf } from './end.ts';
 import { LogPipe, type PipeLine } from './log-pipe.ts';
-import { sandboxProfile } from './profile.ts';
+import { PIDS_LIMIT, sandboxProfile } from './profile.ts';
 import type { UidSlots } from './slots.ts';
 
 export interface SandboxHost {
@@ -167,6 +167,8 @@ export class Sandbox<Owner> implements AsyncDisposable {
       await chown(socket, 0, config.gatewayUid); // Who may connect: root and the gateway.
       await chmod(socket, 0o660);
       const pid = await driver.start({ id, bundle: directory, logFd, listenFd });
+      using cgroup = cgroups.open(id);
+      cgroup.setLimits({ memory: wanted.memory, pids: PIDS_LIMIT }); // The runtimes leave out what we want of them on v2.
       const state: SandboxState<Owner> = { id, class: wanted, slot, pid, pidStart: startTimeOf(pid) ?? '' };
       writeState(config, state);
       const sandbox = new Sandbox<Owner>(host, state);
@@ -244,8 +246,13 @@ export class Sandbox<Owner> implements AsyncDisposable {
 
   /** Turns it into an instance. Resolves with the bootstrap's reply once the handler is loaded or has failed to. */
   async claim(request: ClaimRequest, timeout: Millis): Promise<Reply> {
-    using line = this.#line?.open ? this.#line : new Line(this.socket);
-    return await line.ask('POST', CLAIM_PATH, request, timeout).finally(() => this.#place?.[Symbol.dispose]());
+    if (!this.#line?.open) this.#line = new Line(this.socket);
+    return await this.#line.ask('POST', CLAIM_PATH, request, timeout).finally(() => this.#place?.[Symbol.dispose]());
+  }
+
+  /** There is nothing more to ask. Seeing that is work for the sandbox, so not right after a claim. */
+  hangUp(): void {
+    this.#line?.[Symbol.dispose]();
   }
 
   /** Notes whose it is, so that a later worker can adopt it. */
@@ -274,7 +281,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
     this.#disposal ??= (async () => {
       await this.cgroup.kill();
       await this.ended;
-      this.#line?.[Symbol.dispose]();
+      this.hangUp();
       this.#pipe[Symbol.dispose]();
       this.cgroup[Symbol.dispose]();
       await removeLeftovers(this.#host, this.id);
@@ -285,7 +292,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
 
   /** Lets go without ending it: the next worker adopts it. */
   release(): void {
-    this.#line?.[Symbol.dispose]();
+    this.hangUp();
     this.#released = true;
     this.#pipe[Symbol.dispose]();
     this.cgroup[Symbol.dispose]();
