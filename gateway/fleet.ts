@@ -78,11 +78,7 @@ export class Fleet {
     const { slots } = this.#options;
     const ours = new Set([...this.#routed, ...instances.map((one) => one.id)]);
     for (const { info } of slots.instances()) if (!ours.has(info.id)) slots.remove(info.id);
-    for (const info of instances) {
-      const known = slots.get(info.id);
-      if (!known) void this.#admit(info);
-      else if (known.cell.has(DOOMED)) void this.kill(known, 'timeout', '');
-    }
+    for (const info of instances) if (!slots.get(info.id)) void this.#admit(info);
   };
 
   /** Has an instance started, and handed to us. It may still be loading. */
