@@ -1,7 +1,7 @@
 /** How a failure looks: what happened, why, what to type next, and the function's last log lines where there are any.
  *  Never a stack trace: what is ours to fix is in the platform's log. */
 
-import { FnError, type Problem, toFnError } from '../core/errors.ts';
+import { ERRORS, FnError, type Problem, toFnError } from '../core/errors.ts';
 import { dim, paint } from './output.ts';
 
 export interface FailureOptions {
@@ -12,9 +12,11 @@ export interface FailureOptions {
 
 /** Prints the failure to standard error; returns the exit code. */
 export function fail(error: unknown, { json, verb }: FailureOptions): number {
-  const found = toFnError(error);
-  const general = found.code === 'usage.invalid' && found.options.hint === undefined && verb !== undefined;
-  const problem = { ...found.toProblem(), ...(general && { hint: `See "fn help ${verb}".` }) };
+  const found = toFnError(error).toProblem();
+  // What is wrong with the command is told by us or by the API, which does not know the verb.
+  const wrong = found.code === 'usage.invalid' || found.code === 'request.invalid';
+  const general = wrong && verb !== undefined && found.hint === ERRORS[found.code].hint;
+  const problem = { ...found, ...(general && { hint: `See "fn help ${verb}".` }) };
   console.error(json ? JSON.stringify(problem) : describeProblem(problem, causeOf(error)));
   return problem.code === 'usage.invalid' ? 2 : 1;
 }

@@ -62,6 +62,13 @@ describe.skipIf(skipBecause(notRoot()))('the command with a platform', () => {
     expect(await platform.fnJson<FunctionSummary[]>(['ls'])).toEqual([]);
   });
 
+  test('what the API refuses about a command is explained by the help of the command', async () => {
+    const { code, stderr } = await platform.fn(['inspect', 'No_Name']);
+    expect(code).toBe(1);
+    expect(stderr).toContain('name: a DNS label');
+    expect(stderr).toContain('hint: See "fn help inspect".');
+  });
+
   test('a function that calls out without a network is told so in its log', async () => {
     const code = `export default async () => new Response(String((await fetch('http://192.0.2.1/')).status))`;
     expect((await platform.fn(['deploy', await source('offline', code)])).code).toBe(0);
