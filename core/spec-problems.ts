@@ -109,7 +109,10 @@ function found(issue: Issue, value: unknown): string {
 }
 
 function suggestion(issue: Issue, value: unknown): string {
-  const near = issue.code === 'invalid_value' && nearest(String(value), issue.values.map(String));
+  const near =
+    issue.code === 'invalid_value'
+      ? nearest(String(value), issue.values.map(String))
+      : issue.code === 'custom' && withUnit(issue.message, String(value));
   return near ? `; did you mean ${near}?` : '';
 }
 
@@ -147,4 +150,20 @@ function schemaAt(schema: JsonSchema, path: Path): JsonSchema {
 function keysOf(schema: JsonSchema): string[] {
   const branches = [schema, ...(schema.anyOf ?? [])];
   return branches.flatMap((one) => Object.keys(one.properties ?? {}));
+}
+
+/** Units as they are written elsewhere: AWS Lambda's memory is a number of MiB, its timeout a number of seconds. Longer numbers
+ *  are bytes or ms, most likely. */
+const UNITS: readonly (readonly [wanted: string, written: RegExp, unit: string])[] = [
+  ['a size', /^(\d{1,5})$/, 'Mi'],
+  ['a duration', /^(\d{1,3})( ?secs?| ?seconds?)?$/i, 's'],
+  ['a duration', /^(\d{1,3}) ?(mins?|minutes?)$/i, 'm'],
+];
+
+function withUnit(wanted: string, value: string): string | undefined {
+  for (const [start, written, unit] of UNITS) {
+    const number = wanted.startsWith(start) ? written.exec(value)?.[1] : undefined;
+    if (number !== undefined && Number(number) > 0) return `${number}${unit}`;
+  }
+  return undefined;
 }
