@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Agent, request } from 'node:http';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -188,14 +188,24 @@ test('a gateway on its own that gets SIGTERM finishes what is in flight and refu
     'fn.yaml': 'name: slow',
     'index.js': "export default () => new Promise((r) => setTimeout(() => r(new Response('done')), 1500))",
   });
+  // One beside `fn server` is refused, so it has a home of its own, where it finds the worker and Redis of this one.
+  const home = join(platform.config.home, 'alone');
+  await mkdir(join(home, 'run'), { recursive: true });
+  await symlink(platform.config.paths.workerSocket, join(home, 'run/worker.sock'));
   const { fd, port } = await listenTcp('127.0.0.1', 0);
-  const internal = listenUnix(join(platform.config.home, 'alone.sock'));
+  const internal = listenUnix(join(home, 'gateway.sock'));
   const { env, stdio } = passSockets([
     [SOCKET_NAMES.gateway, fd],
     [SOCKET_NAMES.gatewayInternal, internal],
   ]);
   const gateway = spawn(process.execPath, [MAIN, 'gateway'], {
-    env: { PATH: process.env['PATH'], FN_HOME: platform.config.home, FN_NODE: 'test', ...env },
+    env: {
+      PATH: process.env['PATH'],
+      FN_HOME: home,
+      FN_NODE: 'test',
+      REDIS_URL: `unix://${platform.config.paths.redisSocket}`,
+      ...env,
+    },
     stdio: ['ignore', 'ignore', 'ignore', ...stdio],
   });
   closeFd(fd);
