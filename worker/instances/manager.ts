@@ -16,8 +16,9 @@ import type { Millis } from '../../core/units.ts';
 import type { Images, UnpackedImage } from '../images.ts';
 import type { Pool } from '../pool.ts';
 import type { Sandbox, SandboxEnd } from '../sandbox/sandbox.ts';
-import { classOf } from './class-of.ts';
 import type { StartBackoff } from './backoff.ts';
+import { Beginnings } from './beginnings.ts';
+import { classOf } from './class-of.ts';
 import { classifyEnd, endProblem, isTold } from './ends.ts';
 import { Instance, type InstanceOwner } from './instance.ts';
 import { loadInstance, type LoadPhases } from './load.ts';
@@ -65,8 +66,7 @@ export class InstanceManager {
   readonly #instances = new Map<InstanceId, Instance>();
   /** Ended moments ago: for an autopsy that comes late. */
   readonly #recent = new Map<InstanceId, Instance>();
-  /** Starts that have no instance yet, counted per revision. */
-  readonly #beginning = new Map<RevisionId, number>();
+  readonly #beginnings = new Beginnings();
   /** Which gateway has which. */
   readonly owners: Owners;
   readonly #logs = new Map<FunctionName, LogFile>();
@@ -209,7 +209,7 @@ export class InstanceManager {
     this.#closed = Promise.withResolvers<never>().promise;
     const end = performance.now() + within;
     const isBusy = (): boolean =>
-      [...this.#beginning.values()].some((count) => count > 0) ||
+      this.#beginnings.total > 0 ||
       this.all.some(({ loading, intent }) => loading || intent !== undefined) ||
       this.#cleaning.size > 0;
     while (isBusy() && performance.now() < end) await sleep(5);
@@ -250,7 +250,7 @@ export class InstanceManager {
     const living = this.all.filter(
       ({ record, intent }) => record.revision === revision && !intent && record.state !== 'draining',
     );
-    return living.length + (this.#beginning.get(revision) ?? 0);
+    return living.length + this.#beginnings.of(revision);
   }
 
   /** Resolves when a warm sandbox is claimed, or one that was made for it is ready. */
@@ -258,19 +258,13 @@ export class InstanceManager {
     const { config, images, pool, backoff } = this.#parts;
     backoff.check(revision.id);
     const secrets = this.#parts.secrets(revision.spec);
-    const total = this.#instances.size + [...this.#beginning.values()].reduce((sum, count) => sum + count, 0);
-    if (total >= config.maxInstances) {
+    if (this.#instances.size + this.#beginnings.total >= config.maxInstances) {
       throw new FnError('capacity.node_full', `this node runs ${config.maxInstances} instances (FN_MAX_INSTANCES)`, {
         retryAfterS: 1,
       });
     }
     const began = performance.now();
-    this.#beginning.set(revision.id, (this.#beginning.get(revision.id) ?? 0) + 1);
-    let counted = true;
-    const uncount = (): void => {
-      if (counted) this.#beginning.set(revision.id, (this.#beginning.get(revision.id) ?? 1) - 1);
-      counted = false;
-    };
+    using beginning = this.#beginnings.add(revision.id);
     try {
       const image = await images.get(revision.image);
       const wanted = classOf(revision, image);
@@ -286,7 +280,7 @@ export class InstanceManager {
       };
       const instance = this.#instance(record, revision, sandbox);
       this.#instances.set(instance.id, instance);
-      uncount();
+      beginning[Symbol.dispose](); // It is counted as an instance now.
       if (!warm) this.#write(record);
       void sandbox.ended.then((end) => this.#ended(instance, end));
       if (warm && gateway) this.owners.taken(instance, gateway);
@@ -296,8 +290,6 @@ export class InstanceManager {
       return instance;
     } catch (error) {
       throw this.#failed(revision, error);
-    } finally {
-      uncount();
     }
   }
 
