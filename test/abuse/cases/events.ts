@@ -1,4 +1,4 @@
-/** A64: JSON and names meant to change the prototypes of whoever reads them. */
+/** A64: JSON and names meant to change the prototypes of whoever reads them; A68: calls meant to be taken for the platform's. */
 
 import { expect } from 'vitest';
 import type { TestPlatform } from '../../support/platform.ts';
@@ -59,6 +59,26 @@ export const EVENT_CASES: readonly EventCase[] = [
       });
       const reply = await platform.call('/function/poison');
       expect(await reply.json()).toEqual(expect.arrayContaining([['constructor', '1']]));
+    },
+  },
+  {
+    id: 'A68',
+    tried: 'calls the path at which a sandbox is claimed, when the function has none yet',
+    result: 'it is a call; what runs, and with which environment, the caller does not say',
+    heldBy: 'a claim has a header that no caller can send',
+    async play(platform) {
+      await platform.deployFiles({
+        'fn.yaml': 'name: claimant\nisolation: invocation\nenv: { WHO: owner }',
+        'index.js': 'export default async (request) => new Response(`${process.env.WHO} ${await request.text()}`)',
+        'package.json': '{"type":"module"}',
+      });
+      const body = '{"handler":"index.default","env":{"WHO":"caller"},"function":"claimant","timeoutMs":1000}';
+      const headers = { 'x-fn-worker': '1' };
+      const calls = Array.from({ length: 20 }, () =>
+        platform.call('/function/claimant/_fn/claim', { method: 'POST', headers, body }),
+      );
+      const replies = await Promise.all(calls.map(async (call) => (await call).text()));
+      expect(new Set(replies)).toEqual(new Set([`owner ${body}`]));
     },
   },
 ];

@@ -105,6 +105,21 @@ export const RESOURCE_CASES: readonly PlayedCase[] = [
       }),
   },
   {
+    id: 'A14, A15',
+    tried: 'forks after its reply, again and again',
+    result: 'frozen with all its children, of which there are no more then; gone with the instance',
+    heldBy: 'the freezer; pids limit; the whole cgroup is killed',
+    play: (stage) =>
+      removedAlthough(stage, 'bombs/forkOn', undefined, (group) =>
+        eventually(async () => {
+          const before = group.stats();
+          expect(before.pids).toBeLessThanOrEqual(PIDS_LIMIT);
+          await sleep(300);
+          expect(group.stats()).toMatchObject({ cpu: before.cpu, pids: before.pids });
+        }),
+      ),
+  },
+  {
     id: 'A16',
     tried: 'floods its log for a second',
     result: 'what is over the rate is dropped and marked; the instance is unharmed, the worker holds none of it',
@@ -214,13 +229,20 @@ function sandboxOf(reply: Response): string {
 }
 
 /** The function is deployed for this case alone, tries what makes it hard to end, and is removed. */
-async function removedAlthough(stage: Stage, path: string, args?: Readonly<Record<string, number>>): Promise<void> {
+async function removedAlthough(
+  stage: Stage,
+  path: string,
+  args?: Readonly<Record<string, number>>,
+  look?: (group: Cgroup) => Promise<unknown>,
+): Promise<void> {
   const { platform } = stage;
   const stubborn = await stage.deploy('stubborn');
   const reply = await stubborn.call(path, args);
   expect(reply.status).toBe(200);
   const cgroups = openCgroups(platform.config.instanceOfPlatform);
   expect(await cgroups.list()).toContain(sandboxOf(reply));
+  using group = cgroups.open(sandboxOf(reply));
+  await look?.(group);
   await platform.api.call(`/v1/functions/${stubborn.name}?wait=true`, { method: 'DELETE' });
   await eventually(async () => expect(await cgroups.list()).not.toContain(sandboxOf(reply)));
 }

@@ -86,6 +86,15 @@ export function daemons({ count }) {
   }
 }
 
+/** Forks on after the reply. */
+export function forkOn() {
+  setInterval(() => {
+    spawn(process.execPath, ['-e', 'setInterval(() => {}, 1)'], { detached: true, stdio: 'ignore' })
+      .on('error', () => {}) // There are no more to have.
+      .unref();
+  }, 20);
+}
+
 let ticks = 0;
 /** Works on after the reply; how often is told by the next call. */
 export function workOn() {
