@@ -67,11 +67,11 @@ export class Pool<Owner> implements AsyncDisposable {
     return found;
   }
 
-  /** One of its own for whoever found no warm one. It waits for its turn, at most until the signal aborts, and gives the next
-   *  one its turn when it is claimed.
+  /** One of its own for whoever found no warm one. It waits for its turn, at most `within`, and gives the next one its turn
+   *  when it is claimed.
    *  @throws FnError capacity.node_full when its turn did not come. */
-  async make(wanted: SandboxClass, signal: AbortSignal): Promise<Sandbox<Owner>> {
-    return this.#make(wanted, await this.#line.enter(signal));
+  async make(wanted: SandboxClass, within: Millis): Promise<Sandbox<Owner>> {
+    return this.#make(wanted, await this.#line.enter(AbortSignal.timeout(Math.ceil(within))));
   }
 
   /** What is deployed now. Classes nobody wants any more are emptied. */

@@ -17,7 +17,7 @@ async function burst({ host, rootfs }: Lab): Promise<object> {
   const looking = setInterval(() => (most = Math.max(most, host.living.size - answered)), LOOK_EVERY);
   const made = await Promise.all(
     Array.from({ length: BURST }, async () => {
-      const sandbox = await pool.make({ rootfs, memory: MEMORY, egress: 'none' }, AbortSignal.timeout(WITHIN));
+      const sandbox = await pool.make({ rootfs, memory: MEMORY, egress: 'none' }, WITHIN - 0.5);
       await sandbox.warm(WITHIN).finally(() => answered++);
       return sandbox;
     }),

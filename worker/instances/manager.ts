@@ -269,7 +269,7 @@ export class InstanceManager {
       const image = await images.get(revision.image);
       const wanted = classOf(revision, image);
       const warm = pool.take(wanted);
-      const sandbox = warm ?? (await pool.make(wanted, AbortSignal.timeout(config.startTimeout * TURN_WITHIN)));
+      const sandbox = warm ?? (await pool.make(wanted, config.startTimeout * TURN_WITHIN));
       const record: InstanceRecord = {
         id: instanceId(revision.function, sandbox.id),
         function: revision.function,
