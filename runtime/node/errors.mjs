@@ -10,25 +10,8 @@ const OWN = import.meta.url.slice(0, import.meta.url.lastIndexOf('/') + 1);
 /** The handler does not exist, as opposed to: it exists and throws while it loads. */
 export class MissingHandler extends Error {}
 
-/** A last line, for what newcomers meet first. @param {unknown} thrown */
-function adviceFor(thrown) {
-  if (lacksNetwork(thrown)) {
-    return '\nThis function has no network. Set network.egress in its fn.yaml: internet, internal, or a list of hosts.';
-  }
-  const missing = missingPackage(thrown);
-  return missing === undefined
-    ? ''
-    : `\n"npm install ${missing}" in its directory puts it into package.json; then deploy again.`;
-}
-
-/** The package of an import that found none; node_modules of the author's machine is not taken along.
- *  @param {unknown} thrown */
-function missingPackage(thrown) {
-  const { code, message } = /** @type {NodeJS.ErrnoException} */ (Object(thrown));
-  if (code !== 'MODULE_NOT_FOUND' && code !== 'ERR_MODULE_NOT_FOUND') return undefined;
-  // Not a path, which begins with a dot or a slash.
-  return /^Cannot find (?:module|package) '((?:@[\w.-]+\/)?\w[\w.-]*)/.exec(message)?.[1];
-}
+const NO_NETWORK =
+  '\nThis function has no network. Set network.egress in its fn.yaml: internet, internal, or a list of hosts.';
 
 /** What connecting and resolving end with where there is nothing but loopback. It is the default, so whoever meets it for the
  *  first time sees "fetch failed".
@@ -66,7 +49,7 @@ export function describeError(thrown, root) {
   return {
     name: isError ? thrown.name : typeof thrown,
     message: relative(isError ? thrown.message : String(thrown)),
-    stack: relative(isError ? stack : `thrown: ${stack}`) + adviceFor(thrown),
+    stack: relative(isError ? stack : `thrown: ${stack}`) + (lacksNetwork(thrown) ? NO_NETWORK : ''),
     kind: 'load',
   };
 }

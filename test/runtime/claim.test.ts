@@ -179,12 +179,9 @@ test('what is thrown need not be an error', async () => {
 });
 
 test('a dependency that is not installed is named', async () => {
-  const { kind, message, stack } = await refusal({
-    files: { 'index.mjs': 'import "left-pad"; export default () => {}' },
-  });
+  const { kind, message } = await refusal({ files: { 'index.mjs': 'import "left-pad"; export default () => {}' } });
   expect(kind).toBe('load');
   expect(message).toMatch(/^Cannot find package 'left-pad' imported from .*index\.mjs$/);
-  expect(stack).toContain('"npm install left-pad" in its directory');
 });
 
 test.each(['mjs', 'cjs'])('a syntax error in a .%s file comes with its line', async (suffix) => {
