@@ -177,9 +177,10 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     this.#phase = 'sent';
     this.#attempts++;
     this.#group.load.began(now);
-    const thawed = instance.wake();
+    const { wasFrozen, wasFreezing, wasUsed } = instance.cell;
+    const thawed = wasFrozen || wasFreezing;
     if (waited || thawed) {
-      this.#tally.startKind = thawed ? 'thawed' : instance.cell.wasUsed ? 'warm' : instance.info.start;
+      this.#tally.startKind = thawed ? 'thawed' : wasUsed ? 'warm' : instance.info.start;
       this.#waited = now - this.#arrivedAt;
     }
     this.#isEarly = instance.cell.has(LOADING);
@@ -194,6 +195,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     else this.#toFunction.text(this.#replay);
     this.#replay = this.#bodyDone ? this.#toFunction.asText : undefined;
     this.#write();
+    if (wasFrozen) instance.thaw(); // Now the request is there, so it wakes up once.
   }
 
   refused(error: FnError): void {

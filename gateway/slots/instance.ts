@@ -51,7 +51,7 @@ export class Instance {
     return this.cell.isOpen;
   }
 
-  /** Takes a slot if one is free. The caller sends a request, after `wake`. */
+  /** Takes a slot if one is free. The caller sends a request, and thaws it if it was frozen. */
   take(): boolean {
     if (!this.cell.take(this.info.concurrency)) return false;
     this.#own++;
@@ -70,10 +70,9 @@ export class Instance {
     this.group.released();
   }
 
-  /** Before a request goes out, right after its slot was taken. True when it was frozen. */
-  wake(): boolean {
-    if (this.cell.wasFrozen) this.#freezer?.thaw();
-    return this.cell.wasFrozen || this.cell.wasFreezing;
+  /** For whoever took a slot of it and found it frozen. */
+  thaw(): void {
+    this.#freezer?.thaw();
   }
 
   /** Freezes it when it has been idle for that long. */
