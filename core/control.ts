@@ -60,8 +60,8 @@ export interface GatewayCalls {
   /** Send nothing more to it. `if-idle`: refuse when it is busy. `drain`: answer when its last invocation has ended or the
    *  deadline passed. */
   unroute: { in: { instance: InstanceId; mode: 'if-idle' | 'drain'; deadlineMs: Millis }; out: { idle: boolean } };
-  /** It has ended; drop it. `served`: it had been given an invocation. */
-  gone: { in: { instance: InstanceId; reason: EndReason }; out: { served: boolean } };
+  /** It has ended; drop it. `problem`: why it never became ready. `served`: it had been given an invocation. */
+  gone: { in: { instance: InstanceId; reason: EndReason; problem?: Problem }; out: { served: boolean } };
 }
 
 /** Headers between gateway, job consumer and instance. Names are lower case, as node gives them. */

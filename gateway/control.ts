@@ -4,7 +4,7 @@
 import { connect } from 'node:net';
 import { backoff, sleep } from '../core/clock.ts';
 import type { GatewayCalls, RoutableInstance, WorkerCalls } from '../core/control.ts';
-import { FnError } from '../core/errors.ts';
+import { FnError, type Problem } from '../core/errors.ts';
 import type { FunctionName, InstanceId, RevisionId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
 import { type Handlers, RpcPeer } from '../core/rpc.ts';
@@ -22,7 +22,7 @@ export interface WorkerSide {
   kill(instance: InstanceId, reason: 'timeout' | 'used', invocation: string): Promise<void>;
   autopsy(instance: InstanceId): Promise<Autopsy>;
   /** For whoever else has the instance: it was found dead. */
-  dead?(instance: InstanceId): void;
+  dead?(instance: InstanceId, problem: Problem | undefined): void;
 }
 
 export interface WorkerLinkOptions {

@@ -3,7 +3,7 @@
 import { connect } from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import type { GatewayCalls, RoutableInstance } from '../core/control.ts';
-import { FnError, fromProblem, toFnError } from '../core/errors.ts';
+import { FnError, fromProblem, type Problem, toFnError } from '../core/errors.ts';
 import type { FunctionName, InstanceId, RevisionId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
 import type { RevisionRecord } from '../core/records.ts';
@@ -62,9 +62,11 @@ export class Fleet {
       if (idle) this.#drop(id);
       return { idle };
     },
-    gone: ({ instance }) => {
-      const served = this.#options.slots.get(instance)?.cell.isUsed ?? false;
-      this.#drop(instance);
+    gone: ({ instance: id, problem }) => {
+      const instance = this.#options.slots.get(id);
+      const served = instance?.cell.isUsed ?? false;
+      if (instance) this.#neverReady(instance, problem);
+      this.#drop(id);
       return { served };
     },
   };
@@ -139,13 +141,16 @@ export class Fleet {
       instance.cell.loaded(performance.now());
       return;
     }
-    this.#neverReady(instance, failure);
+    const problem = failure.toProblem();
+    this.#neverReady(instance, problem);
     this.#drop(id);
-    worker.dead?.(id);
+    worker.dead?.(id, problem);
   }
 
-  /** Those who wait hear why, before they ask for another. */
-  #neverReady(instance: Instance, failure: FnError): void {
+  /** Those who wait for one that was loading hear why it ended, before they ask for another. */
+  #neverReady(instance: Instance, problem: Problem | undefined): void {
+    const failure = problem && instance.cell.has(LOADING) && fromProblem(problem);
+    if (!failure) return;
     instance.cell.mark(DOOMED); // Nobody relies on it any more.
     instance.group.startFailed(failure);
   }
@@ -167,10 +172,9 @@ export class Fleet {
     }
     log.info({ instance: id, alive: seen.alive, reason: seen.reason }, 'instance examined');
     if (!seen.alive) {
-      const failure = instance.cell.has(LOADING) && seen.problem && fromProblem(seen.problem);
-      if (failure) this.#neverReady(instance, failure);
+      this.#neverReady(instance, seen.problem);
       this.#drop(id);
-      this.#worker?.dead?.(id);
+      this.#worker?.dead?.(id, seen.problem);
     } else if (instance.cell.has(SUSPECT)) {
       instance.cell.trust();
       instance.group.released();

@@ -35,7 +35,7 @@ export interface PlaneCalls extends GatewayCalls {
 export interface CoordinatorCalls extends Pick<WorkerCalls, 'acquire' | 'loaded' | 'kill' | 'autopsy'> {
   ready: { in: Nothing; out: Nothing };
   /** A thread has found the instance dead; the worker may be away. */
-  dead: { in: { instance: InstanceId }; out: Nothing };
+  dead: { in: { instance: InstanceId; problem: Problem | undefined }; out: Nothing };
   metricsText: { in: Nothing; out: { text: string } };
   /** Where all threads send a function's requests. */
   revisionsOf: { in: { name: string }; out: { revisions: readonly RevisionId[] } };

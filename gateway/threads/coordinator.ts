@@ -54,9 +54,9 @@ export async function inThreads(options: GatewayOptions, id: string, count: numb
       return { gone: true };
     },
     autopsy: ({ instance }) => link.autopsy(instance),
-    dead({ instance }) {
+    dead({ instance, problem }) {
       held.delete(instance);
-      crew.tell('gone', { instance, reason: 'lost' });
+      crew.tell('gone', { instance, reason: 'lost', ...(problem && { problem }) });
       return {};
     },
     metricsText: async () => ({ text: await metricsText() }),

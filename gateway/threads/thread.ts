@@ -107,7 +107,7 @@ fleet.attach({
     await coordinator.call('kill', { instance, reason, invocation }, MARGIN);
   },
   autopsy: (instance) => coordinator.call('autopsy', { instance }, MARGIN),
-  dead: (instance) => void coordinator.call('dead', { instance }, SOON).catch(() => {}), // The worker says so, too.
+  dead: (instance, problem) => void coordinator.call('dead', { instance, problem }, SOON).catch(() => {}), // The worker says so, too.
 });
 
 const counter = setInterval(() => void (functions.facts.connections = listener.size), COUNT_EVERY).unref();
