@@ -70,44 +70,41 @@ describe.each([
     expect(file('pids/pids.max', 'pids.max')).toBe('64');
   });
 
-  test.runIf(kind === 'claimed')(
-    'a sandbox whose worker died during its claim comes to nobody else',
-    async () => {
-      await platform.deployFiles({
-        'fn.yaml': 'name: slow\nmemory: 128Mi\nscale: { idle: 1s, max: 1 }',
-        'package.json': '{"type":"module"}',
-        'index.js':
-          // It says what a sandbox says that is nobody's yet.
-          'await new Promise((resolve) => setTimeout(resolve, 2000)); export default () => Response.json({ claimed: false })',
+  if (kind !== 'claimed') return;
+  test('a sandbox whose worker died during its claim comes to nobody else', async () => {
+    await platform.deployFiles({
+      'fn.yaml': 'name: slow\nmemory: 128Mi\nscale: { idle: 1s, max: 1 }',
+      'package.json': '{"type":"module"}',
+      'index.js':
+        // It says what a sandbox says that is nobody's yet.
+        'await new Promise((resolve) => setTimeout(resolve, 6000)); export default () => Response.json({ claimed: false })',
+    });
+    await eventually(async () => expect(await platform.instances('slow')).toEqual([]), 30_000);
+    await poolIsReady();
+    const { sandboxes } = platform.config.paths;
+    const claimed = (): string[] =>
+      readdirSync(sandboxes).filter((id) => {
+        const task = join(sandboxes, id, 'task');
+        return existsSync(task) && readdirSync(task).length > 0;
       });
-      await eventually(async () => expect(await platform.instances('slow')).toEqual([]), 30_000);
-      await poolIsReady();
-      const { sandboxes } = platform.config.paths;
-      const claimed = (): string[] =>
-        readdirSync(sandboxes).filter((id) => {
-          const task = join(sandboxes, id, 'task');
-          return existsSync(task) && readdirSync(task).length > 0;
-        });
-      const before = new Set(claimed());
-      const interrupted = platform.call('/function/slow').then((reply) => reply.text());
-      const id = await eventually(() => {
-        const [one] = claimed().filter((each) => !before.has(each));
-        if (one === undefined) throw new Error('none is claimed yet');
-        return one;
-      });
-      await poolIsReady(); // So that no sandbox is half-made: this one is what there is to remove.
-      const [worker = 0] = await platform.pids('worker');
-      process.kill(worker, 'SIGKILL');
-      await interrupted.catch(() => {});
-      const cgroups = openCgroups(platform.config.instanceOfPlatform);
-      await eventually(async () => expect(await cgroups.list()).not.toContain(id), 30_000);
-      const found = platform
-        .output()
-        .split('\n')
-        .findLast((line) => line.includes('leftovers of earlier workers'));
-      expect(JSON.parse(found ?? '{}')).toMatchObject({ removed: 1 });
-      await eventually(async () => expect((await platform.call('/function/slow')).status).toBe(200), 30_000);
-    },
-    90_000,
-  );
+    const before = new Set(claimed());
+    const interrupted = platform.call('/function/slow').then((reply) => reply.text());
+    const id = await eventually(() => {
+      const [one] = claimed().filter((each) => !before.has(each));
+      if (one === undefined) throw new Error('none is claimed yet');
+      return one;
+    });
+    await poolIsReady(); // So that no sandbox is half-made: this one is what there is to remove.
+    const [worker = 0] = await platform.pids('worker');
+    process.kill(worker, 'SIGKILL');
+    await interrupted.catch(() => {});
+    const cgroups = openCgroups(platform.config.instanceOfPlatform);
+    await eventually(async () => expect(await cgroups.list()).not.toContain(id), 30_000);
+    const found = platform
+      .output()
+      .split('\n')
+      .findLast((line) => line.includes('leftovers of earlier workers'));
+    expect(JSON.parse(found ?? '{}')).toMatchObject({ removed: 1 });
+    await eventually(async () => expect((await platform.call('/function/slow')).status).toBe(200), 30_000);
+  }, 90_000);
 });

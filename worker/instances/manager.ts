@@ -14,6 +14,7 @@ import type { Metrics } from '../../core/metrics.ts';
 import type { EndReason, InstanceRecord, RevisionRecord } from '../../core/records.ts';
 import type { Millis } from '../../core/units.ts';
 import type { Images, UnpackedImage } from '../images.ts';
+import { Lull } from '../lull.ts';
 import type { Pool } from '../pool.ts';
 import type { Sandbox, SandboxEnd } from '../sandbox/sandbox.ts';
 import type { StartBackoff } from './backoff.ts';
@@ -57,9 +58,6 @@ const RECONNECT_WITHIN: Millis = 3000;
 const SETTLES_WITHIN: Millis = 1000;
 /** Its connection breaks a moment before its end is seen. */
 const AUTOPSY_WITHIN: Millis = 500;
-/** What the record sets off (Redis, the gateway's and the controller's copies, a look by the controller) takes longer than
- *  the first invocation, and would run beside it. */
-const ANNOUNCE_AFTER: Millis = 20;
 
 export class InstanceManager {
   readonly #parts: ManagerParts;
@@ -67,6 +65,9 @@ export class InstanceManager {
   /** Ended moments ago: for an autopsy that comes late. */
   readonly #recent = new Map<InstanceId, Instance>();
   readonly #beginnings = new Beginnings();
+  /** What the record of a start sets off (Redis, the gateway's and the controller's copies, a look by the controller) takes
+   *  longer than the first invocation, and would run beside it. */
+  readonly #lull: Lull;
   /** Which gateway has which. */
   readonly owners: Owners;
   readonly #logs = new Map<FunctionName, LogFile>();
@@ -76,6 +77,7 @@ export class InstanceManager {
 
   constructor(parts: ManagerParts) {
     this.#parts = parts;
+    this.#lull = new Lull(parts.clock);
     this.owners = new Owners({
       instances: () => this.all,
       clock: parts.clock,
@@ -334,7 +336,7 @@ export class InstanceManager {
     // Whoever waits for the instance hears of it first, and its first invocation has the processors.
     const announce = (): void => this.#announce(instance, kind, ms, phases);
     setImmediate(() => this.#adoptable(instance));
-    if (gateway) this.#parts.clock.after(ANNOUNCE_AFTER, announce);
+    if (gateway) this.#lull.later(announce);
     else announce();
   }
 
