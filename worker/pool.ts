@@ -39,6 +39,9 @@ export class Pool<Owner> implements AsyncDisposable {
   #targets = new Map<string, number>();
   /** Until then claims have the machine. */
   #calmAt: Millis = 0;
+  /** A claim has just been made. */
+  #refill: Disposable | undefined;
+  /** A peak may have passed. */
   #review: Disposable | undefined;
   #filling: Promise<void> | undefined;
   readonly #closing = new AbortController();
@@ -63,7 +66,10 @@ export class Pool<Owner> implements AsyncDisposable {
     const now = clock.monotonic();
     this.#calmAt = now + (found ? CALM_AFTER_CLAIM : CALM_AFTER_MISS);
     this.#claims.get(key)?.add(now);
-    this.#review ??= clock.after(CALM_AFTER_CLAIM, () => this.#reconsider());
+    this.#refill ??= clock.after(CALM_AFTER_CLAIM, () => {
+      this.#refill = undefined;
+      this.#reconsider();
+    });
     return found;
   }
 
@@ -104,6 +110,7 @@ export class Pool<Owner> implements AsyncDisposable {
 
   #close(): void {
     this.#closing.abort();
+    this.#refill?.[Symbol.dispose]();
     this.#review?.[Symbol.dispose]();
   }
 
