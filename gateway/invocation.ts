@@ -376,7 +376,6 @@ export class Invocation implements Exchange, Waiter, ReplySink {
 
   async #explain(instance: Instance, error: Error): Promise<void> {
     const seen = await this.#owner.autopsy(instance);
-    this.#tally.ended = seen.reason;
     this.#group.load.ended(performance.now());
     this.#fail(whyBroken(error, seen));
     instance.release();
@@ -439,8 +438,11 @@ export class Invocation implements Exchange, Waiter, ReplySink {
 
   /** How it found its instance, and how long that took until it was ready for it. */
   #startField(): string {
-    const now = performance.now();
-    const waited = this.#isEarly ? now - this.#arrivedAt - this.#instance!.cell.readyFor(now) : this.#waited;
+    let waited = this.#waited;
+    if (this.#isEarly) {
+      const now = performance.now();
+      waited = now - this.#arrivedAt - this.#instance!.cell.readyFor(now);
+    }
     const ms = waited === 0 ? '0' : waited.toFixed(1);
     return `x-fn-start: ${this.#tally.startKind};ms=${ms}\r\n`;
   }

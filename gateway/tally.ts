@@ -1,12 +1,11 @@
 /** What one invocation took, from its first byte to its last: the counters of its instance's cgroup, bytes, time. Becomes its
  *  record, and the reply's x-fn-account field where the client asked for that. */
 
-import type { Outcome } from '../core/account.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import type { RevisionId } from '../core/ids.ts';
 import type { InvocationRecord } from '../core/invocation-log.ts';
 import type { Span } from '../core/otlp.ts';
-import type { EndReason, RevisionRecord, StartKind } from '../core/records.ts';
+import type { RevisionRecord, StartKind } from '../core/records.ts';
 import { type TraceContext, unixOf } from '../core/tracer.ts';
 import type { Bytes, Millis } from '../core/units.ts';
 import { outcomeOf } from './endings.ts';
@@ -28,8 +27,6 @@ export class Tally {
   readonly #method: string;
   /** Of the error, where the platform answered. */
   code: ErrorCode | undefined;
-  /** How its instance ended, where that ended the invocation. */
-  ended: EndReason | undefined;
   /** The span of the invocation, if it is to have one. */
   trace: TraceContext | undefined;
   #reachedAt: Millis = 0;
@@ -64,12 +61,6 @@ export class Tally {
     this.wall = performance.now() - this.#arrivedAt;
   }
 
-  /** A crash by a signal is no exit, though one error stands for both. */
-  #outcome(status: number, code: ErrorCode | undefined): Outcome {
-    const outcome = outcomeOf(status, code);
-    return outcome === 'exit' && this.ended === 'signal' ? 'signal' : outcome;
-  }
-
   /** How the invocation found its instance; undefined when it never did. */
   get reached(): StartKind | undefined {
     return this.#instance && this.startKind;
@@ -84,7 +75,7 @@ export class Tally {
       method: this.#method,
       status: this.status,
       ...(this.code && { code: this.code }),
-      outcome: this.#outcome(this.status, this.code),
+      outcome: outcomeOf(this.status, this.code),
       start: this.startKind,
       wall: Math.round(this.wall * 1000) / 1000,
       cpu: 0,
@@ -121,7 +112,7 @@ export class Tally {
         'fn.start': this.reached,
         'fn.wait_ms': (reachedAt ?? end) - start,
         'fn.upstream_ms': reachedAt === undefined ? undefined : end - reachedAt,
-        'fn.outcome': this.#outcome(this.status, this.code),
+        'fn.outcome': outcomeOf(this.status, this.code),
       },
       ...(reachedAt !== undefined && { events: [{ name: 'instance', at: reachedAt }] }),
       ...(failed !== undefined && { error: failed }),
@@ -137,7 +128,7 @@ export class Tally {
     const peak = used?.memoryPeak === undefined ? '' : `;memory_peak_bytes=${used.memoryPeak}`;
     const counted = used ? `;cpu_us=${used.cpu};throttled_us=${used.throttled}${peak}` : '';
     return (
-      `x-fn-account: outcome=${this.#outcome(status, code)};wall_ms=${wall}${counted};start=${this.startKind}` +
+      `x-fn-account: outcome=${outcomeOf(status, code)};wall_ms=${wall}${counted};start=${this.startKind}` +
       `;bytes_in=${this.bytesIn};bytes_out=${this.bytesOut};shared=${used?.shared ?? false}\r\n`
     );
   }
