@@ -134,6 +134,7 @@ export class WorkerLink implements WorkerSide, AsyncDisposable {
       if (peer) {
         attempt = 0;
         this.#peer = peer;
+        if (this.#closing.signal.aborted) peer.close(); // Disposed of while the worker was answering hello.
         for (const wake of this.#waiting) wake();
         await peer.closed;
         this.#peer = undefined;
