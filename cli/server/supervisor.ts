@@ -109,9 +109,7 @@ export class Supervisor {
 
   async #start(): Promise<Platform> {
     const given = this.#given;
-    await prepareHome(given);
-    this.#lock = await lockServer(given);
-    this.#opening = this.#sockets.open(given);
+    this.#opening = this.#open();
     await this.#opening;
     if (this.#ended) throw new FnError('process.down', 'stopped while starting');
     const config: Config = { ...given, ...this.#sockets.ports };
@@ -129,6 +127,13 @@ export class Supervisor {
     this.#control = serveSupervisor(config.paths.supervisorSocket, (role) => this.replace(role));
     await this.#control;
     return { config, context };
+  }
+
+  /** What `end` waits for, since it leaves files and sockets behind that are its to remove. */
+  async #open(): Promise<void> {
+    await prepareHome(this.#given);
+    this.#lock = await lockServer(this.#given);
+    await this.#sockets.open(this.#given);
   }
 
   async #launch(process: KeptProcess): Promise<void> {

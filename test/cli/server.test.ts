@@ -5,7 +5,9 @@ import { type AddressInfo, createServer } from 'node:net';
 import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Api } from '../../cli/api.ts';
-import { takeLock } from '../../cli/server/lock.ts';
+import { lockHolder, takeLock } from '../../cli/server/lock.ts';
+import { jsonReporter } from '../../cli/server/reporter.ts';
+import { Supervisor } from '../../cli/server/supervisor.ts';
 import { loadConfig } from '../../core/config.ts';
 import { readContext } from '../../core/context.ts';
 import { connectRedis, waitForRedis } from '../../core/redis.ts';
@@ -111,6 +113,16 @@ describe.skipIf(skipBecause(notRoot()))('fn server that is interrupted while it 
     child.kill('SIGINT');
     await exited;
     expect(leftovers(loadConfig(env))).toEqual([]);
+  });
+
+  test('at its very first step leaves nothing', async () => {
+    await using home = await testDirectory();
+    const env = { ...PORTS, FN_HOME: home.path };
+    const supervisor = new Supervisor(loadConfig(env), jsonReporter('silent'));
+    const started = supervisor.start();
+    await Promise.all([expect(started).rejects.toThrow('stopped while starting'), supervisor.end()]);
+    expect(leftovers(loadConfig(env))).toEqual([]);
+    expect(await lockHolder(loadConfig(env).paths.lock)).toBeUndefined();
   });
 
   test('at its very last step leaves nothing', async () => {
