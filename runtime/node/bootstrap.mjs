@@ -3,59 +3,76 @@
  *  Started without that socket (podman run), it reads the same facts from the environment and listens on $PORT.
  *
  *  It is started before it is needed and one copy waits per warm sandbox, so every module it does not load saves memory
- *  in each. In particular nothing here may touch node:http as an ES module or the globals Request and Response: both load
- *  undici, which takes 5 MiB and 20 ms. */
+ *  in each, and time in those that are started for one call. In particular nothing here may touch node:http before a handler
+ *  needs it, nor the globals Request and Response: those load undici, which takes 5 MiB and 20 ms. */
 
+import { Connection } from './connection.mjs';
 import { describeError } from './errors.mjs';
-import { installAwsLambda, serveEvents } from './event.mjs';
+import { installAwsLambda } from './event.mjs';
 import { installFetch } from './fetch/install.mjs';
 import { loadHandler } from './load.mjs';
 import { captureLogs, inInvocation, logError } from './logs.mjs';
 import { readBody } from './read.mjs';
-import { serveWeb } from './web.mjs';
 
-/** @import { IncomingMessage, Server, ServerResponse } from 'node:http' */
-/** @import { Claim, Handle, Serve } from './types.d.ts' */
+/** @import { IncomingMessage, ServerResponse } from 'node:http' */
+/** @import { Socket } from 'node:net' */
+/** @import { Claim, Handle, LoadedHandler, Serve } from './types.d.ts' */
 
 const CLAIM_PATH = '/_fn/claim';
 const HEALTH_PATH = '/_fn/health';
 /** No caller can send it. */
-const WORKER_FIELD = 'x-fn-worker';
+const WORKER_FIELD = '\r\nx-fn-worker: ';
+const HEAD_OVER = '\r\n\r\n';
 const DEADLINE = 'x-fn-deadline';
 const LISTEN_FD = 3;
 const DEFAULT_MEMORY = 256 * 2 ** 20;
 const DEFAULT_TIMEOUT_MS = 30_000;
 
-const http = process.getBuiltinModule('node:http');
+const net = process.getBuiltinModule('node:net');
 const root = process.env['FN_TASK'] ?? '/task';
 
-/** Who answers: the platform's two paths before the claim, the function once it is loaded.
- *  @type {Serve} */
-let serve = generic;
-/** Requests that were faster than the function: the gateway sends them when it hears of the claim.
- *  @type {(() => void)[]} */
-let early = [];
+/** Takes connections: at first finds out who calls, then hands them to the function. */
+let accept = greet;
+/** Connections of callers, and those on which nothing was said yet: the gateway sends calls when it hears of the claim, and
+ *  is faster than the function.
+ *  @type {Set<Socket>} */
+const early = new Set();
 let inFlight = 0;
 let ending = false;
 
-/** @type {Server} */
-const server = http.createServer(
-  {
-    // The gateway is the only client and has the limits; this side is never the first to close or to refuse.
-    keepAliveTimeout: 0,
-    requestTimeout: 0,
-    headersTimeout: 0,
-    connectionsCheckingInterval: 2 ** 31 - 1,
-    maxHeaderSize: 256 * 1024,
-    requireHostHeader: false,
-  },
-  (request, response) => {
-    inFlight++;
-    response.once('close', finished);
-    response.sendDate = false;
-    serve(request, response);
-  },
-);
+const server = net.createServer({ allowHalfOpen: true }, (socket) => accept(socket));
+
+/** Before the claim a call must not pass for it: whoever claims says what runs, and with which environment. The worker
+ *  writes a head in one piece.
+ *  @param {Socket} socket */
+function greet(socket) {
+  early.add(socket);
+  socket.on('error', ignore);
+  socket.once('close', forget);
+  socket.once('data', (chunk) => {
+    const bytes = /** @type {Buffer} */ (chunk);
+    const text = bytes.toString('latin1');
+    socket.pause();
+    socket.unshift(bytes);
+    if (text.lastIndexOf(WORKER_FIELD, text.indexOf(HEAD_OVER)) < 0) return;
+    forget.call(socket);
+    handOver(socket, listen);
+  });
+}
+
+function ignore() {} // 'close' follows.
+
+/** @this {Socket} */
+function forget() {
+  early.delete(this);
+}
+
+/** What it has received already is received again. @param {Socket} socket @param {(socket: Socket) => void} to */
+function handOver(socket, to) {
+  socket.off('error', ignore).off('close', forget).removeAllListeners('data');
+  to(socket);
+  socket.resume();
+}
 
 /** Answers every request with the function, and its failures with 500. An invocation is filed under the id the platform
  *  gave it.
@@ -72,6 +89,8 @@ function invoke(handle) {
     }
   };
   return (request, response) => {
+    inFlight++;
+    response.once('close', finished);
     const id = request.headers['x-fn-invocation-id'] ?? request.headers['x-request-id'] ?? '-';
     inInvocation(String(id), invocation, request, response);
   };
@@ -88,20 +107,6 @@ function fail(thrown, response) {
 function finished() {
   inFlight--;
   if (ending && inFlight === 0) process.exit(0);
-}
-
-/** Calls may be here before the claim, and must not pass for it: whoever claims says what runs, and with which environment.
- *  @type {Serve} */
-function generic(request, response) {
-  if (request.headers[WORKER_FIELD] === undefined) hold(request, response);
-  else if (request.method === 'POST' && request.url === CLAIM_PATH) void claimed(request, response);
-  else if (request.method === 'GET' && request.url === HEALTH_PATH) void healthy(response);
-  else hold(request, response);
-}
-
-/** @type {Serve} */
-function hold(request, response) {
-  early.push(() => serve(request, response));
 }
 
 /** The time an invocation has counts from when the function was loaded, for those that were sent before.
@@ -130,24 +135,36 @@ function reply(response, status, body, headers = []) {
   response.end(text);
 }
 
+/** To the worker. Once there is a function its connection is like any other.
+ *  @param {Socket} socket */
+function listen(socket) {
+  const connection = new Connection(socket, (request, response) => {
+    if (request.method === 'GET' && request.url === HEALTH_PATH) void healthy(response);
+    else if (request.method === 'POST' && request.url === CLAIM_PATH && accept === greet) {
+      response.once('close', () => accept(connection.leave()));
+      void claimed(request, response);
+    } else response.destroy();
+  });
+}
+
 /** Asked once by whoever keeps this sandbox for later: there is time to warm up.
  *  @param {ServerResponse} response */
 async function healthy(response) {
-  await (await import('./warm.mjs')).warmUp({ become, invoke, serveEvents, serveWeb });
+  await (await import('./warm.mjs')).warmUp({ become, serverOf });
   reply(response, 200, { claimed: false });
 }
 
 /** @param {IncomingMessage} request @param {ServerResponse} response */
 async function claimed(request, response) {
   const startedAt = process.hrtime.bigint();
-  serve = hold;
+  accept = hold;
   try {
     /** @type {Claim} */
     const claim = JSON.parse(String(await readBody(request)));
-    serve = fromNow(await become(claim), claim);
+    accept = serverOf(await become(claim), (serve) => fromNow(serve, claim));
     reply(response, 200, { ready: true, ms: Number(process.hrtime.bigint() - startedAt) / 1e6 });
-    for (const one of early) one();
-    early = [];
+    for (const socket of early) handOver(socket, accept);
+    early.clear();
   } catch (error) {
     const description = describeError(error, root);
     logError(description.stack);
@@ -156,7 +173,43 @@ async function claimed(request, response) {
   }
 }
 
-/** @param {Claim} claim @param {string} [directory] where its code is @returns {Promise<Serve>} */
+/** @param {Socket} socket */
+function hold(socket) {
+  early.add(socket);
+  socket.on('error', ignore);
+  socket.once('close', forget);
+  socket.pause();
+}
+
+/** What takes connections and answers what comes over them. A handler of node's shape gets what node's own server makes of them.
+ *  @param {LoadedHandler} handler @param {(serve: Serve) => Serve} [around] @returns {(socket: Socket) => void} */
+function serverOf({ shape, handle }, around = (serve) => serve) {
+  const serve = around(invoke(handle));
+  if (shape !== 'node') return (socket) => void new Connection(socket, serve);
+  const nodeServer = createHttpServer(serve);
+  return (socket) => void nodeServer.emit('connection', socket);
+}
+
+/** @param {Serve} serve */
+function createHttpServer(serve) {
+  return process.getBuiltinModule('node:http').createServer(
+    {
+      // The gateway is the only client and has the limits; this side is never the first to close or to refuse.
+      keepAliveTimeout: 0,
+      requestTimeout: 0,
+      headersTimeout: 0,
+      connectionsCheckingInterval: 2 ** 31 - 1,
+      maxHeaderSize: 256 * 1024,
+      requireHostHeader: false,
+    },
+    (request, response) => {
+      response.sendDate = false;
+      serve(request, response);
+    },
+  );
+}
+
+/** @param {Claim} claim @param {string} [directory] where its code is @returns {Promise<LoadedHandler>} */
 async function become(claim, directory = root) {
   Object.assign(process.env, claim.env);
   process.env['FN_FUNCTION'] = claim.function;
@@ -164,7 +217,7 @@ async function become(claim, directory = root) {
   process.env['FN_INSTANCE'] = claim.instance;
   process.chdir(directory);
   if (claim.env['FN_TYPESCRIPT'] === '1') (await import('./typescript.mjs')).resolveTypeScript();
-  return invoke(await loadHandler(claim, directory));
+  return loadHandler(claim, directory);
 }
 
 function listenForClaim() {
@@ -173,8 +226,10 @@ function listenForClaim() {
 
 async function listenOnPort() {
   const { FN_FUNCTION = 'function', FN_HANDLER = 'index.default', FN_MEMORY, FN_TIMEOUT_MS, PORT } = process.env;
+  /** @type {LoadedHandler} */
+  let handler;
   try {
-    serve = await become({
+    handler = await become({
       function: FN_FUNCTION,
       revision: process.env['FN_REVISION'] ?? `${FN_FUNCTION}-00000`,
       instance: process.env['FN_INSTANCE'] ?? `${FN_FUNCTION}-standalone`,
@@ -188,7 +243,9 @@ async function listenOnPort() {
     process.exit(1);
   }
   const port = Number(PORT || 8080);
-  server.listen(port, '0.0.0.0', () => console.error(`${FN_FUNCTION} listens on port ${port}`));
+  createHttpServer(invoke(handler.handle)).listen(port, '0.0.0.0', () =>
+    console.error(`${FN_FUNCTION} listens on port ${port}`),
+  );
 }
 
 captureLogs();

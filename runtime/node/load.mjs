@@ -6,7 +6,7 @@ import { isStreaming, serveEvents } from './event.mjs';
 import { MissingHandler } from './errors.mjs';
 import { serveWeb } from './web.mjs';
 
-/** @import { Claim, Handle, LoadedHandler } from './types.d.ts' */
+/** @import { Claim, FoundHandler, Handle, LoadedHandler } from './types.d.ts' */
 
 const { existsSync } = process.getBuiltinModule('node:fs');
 const { createRequire } = process.getBuiltinModule('node:module');
@@ -14,7 +14,7 @@ const { createRequire } = process.getBuiltinModule('node:module');
 const SUFFIXES = ['.js', '.mjs', '.cjs'];
 
 /** Loads what the claim names and returns what answers requests from then on.
- *  @param {Claim} claim @param {string} root @returns {Promise<Handle>} */
+ *  @param {Claim} claim @param {string} root @returns {Promise<LoadedHandler>} */
 export async function loadHandler(claim, root) {
   const dot = claim.handler.lastIndexOf('.');
   const stem = claim.handler.slice(0, dot);
@@ -23,6 +23,11 @@ export async function loadHandler(claim, root) {
   if (!file)
     throw new MissingHandler(`handler "${claim.handler}" needs one of ${candidates.join(', ')}; there is none`);
   const found = recognise(exportsOf(await loadModule(`${root}/${file}`)), claim.handler.slice(dot + 1), file);
+  return { shape: found.shape, handle: handleOf(found, claim) };
+}
+
+/** @param {FoundHandler} found @param {Claim} claim @returns {Handle} */
+function handleOf(found, claim) {
   if (found.shape === 'web') return serveWeb(found.call);
   if (found.shape === 'event') return serveEvents(found.call, isStreaming(found.call), claim);
   return found.call;
@@ -50,7 +55,7 @@ function exportsOf(loaded) {
   return { ...loaded };
 }
 
-/** @param {Record<string, any>} module @param {string} name @param {string} file @returns {LoadedHandler} */
+/** @param {Record<string, any>} module @param {string} name @param {string} file @returns {FoundHandler} */
 function recognise(module, name, file) {
   const value = module[name];
   if (typeof value?.fetch === 'function') return { shape: 'web', call: (request) => value.fetch(request) };

@@ -8,7 +8,7 @@ import { dirname, join, posix } from 'node:path';
 
 const ENTRY = 'bootstrap.mjs';
 /** Imported when needed. */
-const LAZY = ['syntax.mjs', 'typescript.mjs', 'warm.mjs'];
+const LAZY = ['syntax.mjs', 'typescript.mjs', 'warm.mjs', 'warm-event.mjs', 'warm-web.mjs'];
 const IMPORT = /^import (?:\{[^}]*\} from )?'([^']+)';\n/gm;
 const BLOCK_COMMENT = /^[ \t]*\/\*\*(?:(?!\*\/)[^])*\*\/[ \t]*\n/gm;
 const LINE_COMMENT = /^[ \t]*\/\/.*\n/gm;

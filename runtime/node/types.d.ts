@@ -122,10 +122,17 @@ export type EventHandler = (
   callback: (error?: Error | string | null, result?: unknown) => void,
 ) => unknown;
 
-export type LoadedHandler =
+/** What a module exports, and which shape it has. */
+export type FoundHandler =
   | { readonly shape: 'web'; readonly call: WebHandler }
   | { readonly shape: 'node'; readonly call: Handle }
   | { readonly shape: 'event'; readonly call: EventHandler };
+
+/** What answers requests from now on. */
+export interface LoadedHandler {
+  readonly shape: FoundHandler['shape'];
+  readonly handle: Handle;
+}
 
 export interface ErrorDescription {
   readonly name: string;

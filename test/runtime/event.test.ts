@@ -213,8 +213,9 @@ test('an event larger than an eighth of the memory is a 413', async () => {
 test('a streaming handler writes the reply itself', async () => {
   await using fn = await lambda(`awslambda.streamifyResponse(async (event, stream, context) => {
     stream.setContentType('text/plain');
+    const go = new Promise((resolve) => process.once('SIGUSR2', resolve));
     stream.write('one');
-    await new Promise((resolve) => process.once('SIGUSR2', resolve));
+    await go;
     stream.end('two'); })`);
   const { headers, body } = await fn.open('/');
   expect(headers['content-type']).toBe('text/plain');

@@ -7,7 +7,6 @@ import { decodeForm, encodeForm } from './form.mjs';
 /** @typedef {ReadableStream<Uint8Array>} Stream */
 /** @typedef {string | Uint8Array | Stream | import('node:http').IncomingMessage | null} Source */
 
-const { IncomingMessage } = process.getBuiltinModule('node:http');
 const { Readable } = process.getBuiltinModule('node:stream');
 
 /** Whether anything was read from it: `isDisturbed` of node:stream, which the types know on Readable only.
@@ -36,7 +35,7 @@ export class Body {
     if (owner.bodyUsed || (isStream(owner.#source) && owner.#source.locked)) {
       throw new TypeError('a body that was read cannot be cloned');
     }
-    const source = owner.#source instanceof IncomingMessage ? owner.body : owner.#source;
+    const source = owner.#source instanceof Readable ? owner.body : owner.#source;
     if (!isStream(source)) return source;
     const [kept, copy] = source.tee();
     owner.#source = kept;
@@ -144,7 +143,7 @@ export function isNamed(name, value) {
 
 /** @param {string | Uint8Array | import('node:http').IncomingMessage} source @returns {Stream} */
 function streamOf(source) {
-  if (source instanceof IncomingMessage) return streamOfIncoming(source);
+  if (source instanceof Readable) return streamOfIncoming(source);
   const bytes = typeof source === 'string' ? Buffer.from(source) : source;
   return new ReadableStream({
     type: 'bytes',
@@ -186,7 +185,7 @@ async function bytesOf(source) {
   if (source === null) return Buffer.alloc(0);
   if (typeof source === 'string') return Buffer.from(source);
   if (source instanceof Uint8Array) return Buffer.from(source);
-  if (source instanceof IncomingMessage) return (await readBody(source)) ?? Buffer.alloc(0);
+  if (source instanceof Readable) return (await readBody(source)) ?? Buffer.alloc(0);
   /** @type {Uint8Array[]} */
   const chunks = [];
   for await (const chunk of /** @type {AsyncIterable<Uint8Array>} */ (source)) {

@@ -1,0 +1,205 @@
+/** One connection of the gateway to a sandbox, as HTTP/1.1. Node's own server would do the same, but a process that starts
+ *  for one call pays 4 ms of processor time for loading it and 5 more for the code that its first request compiles. The
+ *  gateway is the only client: it has parsed every request strictly and written it anew, one at a time, so that what is left
+ *  are a head, and a body of known length or in chunks. Anything else closes the connection.
+ *
+ *  What a request and a reply can do here is what web.mjs and event.mjs need of node's classes; a handler of node's own
+ *  shape gets those (bootstrap.mjs). */
+
+import { Reply } from './reply.mjs';
+import { IncomingRequest } from './incoming.mjs';
+
+/** @import { Socket } from 'node:net' */
+/** @import { Serve } from './types.d.ts' */
+
+const HEAD_END = Buffer.from('\r\n\r\n');
+const LINE_END = Buffer.from('\r\n');
+/** The gateway's own limit is below. */
+const HEAD_MAX = 256 * 1024;
+const CHUNK_LINE_MAX = 64;
+const REQUEST_LINE = /^(\S+) (\S+) HTTP\/1\.1$/;
+const LENGTH = /^\d{1,15}$/;
+const CHUNK_SIZE = /^[0-9a-f]{1,12}$/i;
+
+/** What the next bytes are. `size` to `trailers` are of a body in chunks.
+ *  @typedef {'head' | 'body' | 'size' | 'chunk' | 'chunk end' | 'trailers'} Expecting */
+
+export class Connection {
+  /** @type {Socket} */
+  #socket;
+  /** @type {Serve} */
+  #serve;
+  /** @type {Expecting} */
+  #expecting = 'head';
+  /** What came and was not used yet. @type {Buffer | undefined} */
+  #rest;
+  /** Bytes of the body or chunk that are still to come. */
+  #left = 0;
+  /** @type {IncomingRequest | undefined} */
+  #request;
+  /** @type {Reply | undefined} */
+  #reply;
+
+  /** @param {Socket} socket @param {Serve} serve */
+  constructor(socket, serve) {
+    this.#socket = socket;
+    this.#serve = serve;
+    for (const [event, listener] of this.#listeners) socket.on(event, listener);
+  }
+
+  /** Between two requests: the connection is somebody else's from now on. */
+  leave() {
+    for (const [event, listener] of this.#listeners) this.#socket.off(event, listener);
+    if (this.#rest) this.#socket.unshift(this.#rest);
+    return this.#socket;
+  }
+
+  /** @type {[string, (argument: any) => void][]} */
+  #listeners = [
+    [
+      'data',
+      (/** @type {Buffer} */ chunk) => {
+        this.#rest = this.#rest ? Buffer.concat([this.#rest, chunk]) : chunk;
+        this.#advance();
+      },
+    ],
+    ['end', () => this.#socket.end()], // The gateway has given up, or needs it no more.
+    ['error', () => {}], // 'close' follows.
+    [
+      'close',
+      () => {
+        this.#request?.destroy(new Error('aborted'));
+        this.#reply?.destroy();
+      },
+    ],
+  ];
+
+  /** Uses what is there, as far as it goes. */
+  #advance() {
+    try {
+      while (this.#rest && this.#step(this.#rest));
+    } catch {
+      this.#socket.destroy(); // Not the gateway.
+    }
+  }
+
+  /** False when more has to come first. Last in a body with chunks are its trailers.
+   *  @param {Buffer} rest */
+  #step(rest) {
+    switch (this.#expecting) {
+      case 'head':
+        if (!this.#request) return this.#takeHead(rest);
+        this.#socket.pause(); // The reply before is still being written.
+        return false;
+      case 'body':
+      case 'chunk':
+        return this.#takeBody(rest);
+      case 'size': {
+        const line = this.#takeLine(rest, CHUNK_LINE_MAX);
+        if (line === undefined) return false;
+        if (!CHUNK_SIZE.test(line)) throw new Error('not the size of a chunk');
+        this.#left = parseInt(line, 16);
+        this.#expecting = this.#left > 0 ? 'chunk' : 'trailers';
+        return true;
+      }
+      case 'chunk end': {
+        const line = this.#takeLine(rest, 0);
+        if (line === undefined) return false;
+        this.#expecting = 'size';
+        return true;
+      }
+      default: {
+        const line = this.#takeLine(rest, HEAD_MAX);
+        if (line === '') this.#endBody();
+        return line !== undefined;
+      }
+    }
+  }
+
+  /** @param {Buffer} rest */
+  #takeHead(rest) {
+    const end = rest.indexOf(HEAD_END);
+    if (end < 0) {
+      if (rest.length > HEAD_MAX) throw new Error('the head is too long');
+      return false;
+    }
+    this.#use(rest, end + HEAD_END.length);
+    const [first = '', ...lines] = rest.toString('latin1', 0, end).split('\r\n');
+    const [, method, url] = REQUEST_LINE.exec(first) ?? [];
+    if (method === undefined || url === undefined) throw new Error('not a request');
+    const request = new IncomingRequest(method, url, lines, this.#wanted);
+    const reply = new Reply(this.#socket, method === 'HEAD', this.#replied);
+    this.#request = request;
+    this.#reply = reply;
+    this.#frame(request);
+    if (request.headers['expect'] !== undefined) this.#socket.write('HTTP/1.1 100 Continue\r\n\r\n');
+    this.#serve(/** @type {any} */ (request), /** @type {any} */ (reply));
+    return true;
+  }
+
+  /** @param {IncomingRequest} request */
+  #frame({ headers }) {
+    const length = headers['content-length'];
+    if (headers['transfer-encoding'] !== undefined) this.#expecting = 'size';
+    else if (length === undefined || length === '0') this.#endBody();
+    else {
+      if (!LENGTH.test(length)) throw new Error('not a length');
+      this.#left = Number(length);
+      this.#expecting = 'body';
+    }
+  }
+
+  /** @param {Buffer} rest */
+  #takeBody(rest) {
+    const size = Math.min(rest.length, this.#left);
+    this.#left -= size;
+    this.#use(rest, size);
+    const part = size === rest.length ? rest : rest.subarray(0, size);
+    const isTaken = this.#request?.destroyed || this.#request?.push(part);
+    if (this.#left === 0) {
+      if (this.#expecting === 'chunk') this.#expecting = 'chunk end';
+      else this.#endBody();
+    }
+    if (isTaken === false) this.#socket.pause();
+    return isTaken !== false;
+  }
+
+  #endBody() {
+    this.#expecting = 'head';
+    this.#request?.push(null);
+    if (this.#reply?.closed) this.#next();
+  }
+
+  /** Without its end; undefined when it is not complete.
+   *  @param {Buffer} rest @param {number} most */
+  #takeLine(rest, most) {
+    const end = rest.indexOf(LINE_END);
+    if (end > most || (end < 0 && rest.length > most + 1)) throw new Error('the line is too long');
+    if (end < 0) return undefined;
+    this.#use(rest, end + LINE_END.length);
+    return rest.toString('latin1', 0, end);
+  }
+
+  /** @param {Buffer} rest @param {number} size */
+  #use(rest, size) {
+    this.#rest = size === rest.length ? undefined : rest.subarray(size);
+  }
+
+  /** More can be used of what comes. */
+  #wanted = () => {
+    if (!this.#socket.isPaused()) return;
+    this.#socket.resume();
+    this.#advance();
+  };
+
+  /** The reply is complete, or never will be. What nobody read of the body stands before the next request. */
+  #replied = () => {
+    if (this.#expecting === 'head') this.#next();
+    else if (this.#request?.readableFlowing === null) this.#request.resume();
+  };
+
+  #next() {
+    this.#request = this.#reply = undefined;
+    this.#wanted();
+  }
+}

@@ -1,0 +1,5 @@
+/** A function for warm.mjs. */
+
+export async function handler() {
+  return { statusCode: 200, body: '' };
+}
