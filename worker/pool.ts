@@ -8,6 +8,7 @@ import { newSandboxId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
 import type { Millis } from '../core/units.ts';
 import { ClaimCount, type ClassDemand, keyOf, type PoolLimits, poolTargets } from './pool-policy.ts';
+import { keepCompiledCode, lacksCompiledCode } from './sandbox/compiled-code.ts';
 import { Sandbox, type SandboxClass, type SandboxHost } from './sandbox/sandbox.ts';
 import { StartLine } from './start-line.ts';
 
@@ -144,11 +145,15 @@ export class Pool<Owner> implements AsyncDisposable {
         const sandbox = await this.#make(wanted, place);
         try {
           await sandbox.warm(WARM_WITHIN);
+          if (lacksCompiledCode(wanted.rootfs)) {
+            await keepCompiledCode(wanted.rootfs, await sandbox.compiledCode(WARM_WITHIN));
+          }
         } catch (error) {
           await this.#discard(sandbox);
           throw error;
         }
-        this.#add(keyOf(wanted), sandbox);
+        if (this.#gap(keyOf(wanted)) > 0) this.#add(keyOf(wanted), sandbox);
+        else await this.#discard(sandbox); // It was made for its compiled code.
       } catch (error) {
         // The next class may fare better: one without a network, where networks cannot be made.
         this.#options.log.warn({ err: error }, 'a pool sandbox did not start');
@@ -175,13 +180,16 @@ export class Pool<Owner> implements AsyncDisposable {
     }
   }
 
-  /** The class furthest below its target. */
+  /** The class furthest below its target; if there is none, one whose bootstrap nobody has compiled. */
   #missing(failed: ReadonlySet<string>): SandboxClass | undefined {
-    const gaps = [...this.#targets]
-      .filter(([key]) => !failed.has(key))
-      .map(([key, target]) => ({ key, gap: target - (this.#warm.get(key)?.length ?? 0) }));
-    const [worst] = gaps.sort((a, b) => b.gap - a.gap);
-    return worst && worst.gap > 0 ? this.#classes.get(worst.key) : undefined;
+    const classes = [...this.#classes].filter(([key]) => !failed.has(key));
+    const [worst] = classes.map(([key]) => ({ key, gap: this.#gap(key) })).sort((a, b) => b.gap - a.gap);
+    if (worst && worst.gap > 0) return this.#classes.get(worst.key);
+    return classes.map(([, wanted]) => wanted).find(({ rootfs }) => lacksCompiledCode(rootfs));
+  }
+
+  #gap(key: string): number {
+    return (this.#targets.get(key) ?? 0) - (this.#warm.get(key)?.length ?? 0);
   }
 
   #add(key: string, sandbox: Sandbox<Owner>): void {

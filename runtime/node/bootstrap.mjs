@@ -20,6 +20,7 @@ import { readBody } from './read.mjs';
 
 const CLAIM_PATH = '/_fn/claim';
 const HEALTH_PATH = '/_fn/health';
+const CODE_PATH = '/_fn/code';
 /** No caller can send it. */
 const WORKER_FIELD = '\r\nx-fn-worker: ';
 const HEAD_OVER = '\r\n\r\n';
@@ -28,6 +29,8 @@ const LISTEN_FD = 3;
 const DEFAULT_MEMORY = 256 * 2 ** 20;
 const DEFAULT_TIMEOUT_MS = 30_000;
 
+/** Of the packed bootstrap. */
+const ownCode = typeof compiledCode === 'undefined' ? undefined : compiledCode;
 const net = process.getBuiltinModule('node:net');
 const root = process.env['FN_TASK'] ?? '/task';
 
@@ -139,8 +142,11 @@ function reply(response, status, body, headers = []) {
  *  @param {Socket} socket */
 function listen(socket) {
   const connection = new Connection(socket, (request, response) => {
-    if (request.method === 'GET' && request.url === HEALTH_PATH) void healthy(response);
-    else if (request.method === 'POST' && request.url === CLAIM_PATH && accept === greet) {
+    if (accept !== greet) response.destroy();
+    else if (request.method === 'GET' && request.url === HEALTH_PATH) void healthy(response);
+    else if (request.method === 'GET' && request.url === CODE_PATH)
+      reply(response, 200, { code: ownCode?.make().toString('base64') });
+    else if (request.method === 'POST' && request.url === CLAIM_PATH) {
       response.once('close', () => accept(connection.leave()));
       void claimed(request, response);
     } else response.destroy();
@@ -151,7 +157,7 @@ function listen(socket) {
  *  @param {ServerResponse} response */
 async function healthy(response) {
   await (await import('./warm.mjs')).warmUp({ become, serverOf });
-  reply(response, 200, { claimed: false });
+  reply(response, 200, { claimed: false, compiled: ownCode?.isUsed ?? false });
 }
 
 /** @param {IncomingMessage} request @param {ServerResponse} response */

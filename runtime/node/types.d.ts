@@ -99,6 +99,11 @@ export interface FunctionUrlReply {
 
 // Below: between the bootstrap's modules.
 
+declare global {
+  /** What boot.mjs hands to the packed bootstrap. */
+  const compiledCode: { readonly isUsed: boolean; readonly make: () => Buffer } | undefined;
+}
+
 /** What the platform posts to make a generic sandbox an instance of a function. */
 export interface Claim {
   readonly function: string;

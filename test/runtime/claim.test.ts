@@ -24,7 +24,7 @@ test('what comes before the claim waits for the function', async () => {
   await using sandbox = await Bootstrap.start({
     files: { 'index.mjs': 'export default (request) => new Response(new URL(request.url).pathname)' },
   });
-  expect((await sandbox.health()).json()).toEqual({ claimed: false });
+  expect((await sandbox.health()).json()).toEqual({ claimed: false, compiled: false });
   await using other = sandbox.connect();
   const early = other.client.request({ method: 'GET', path: '/early' });
   expect((await sandbox.claim()).status).toBe(200);

@@ -1,10 +1,10 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { nodeFlags } from '../../runtime/node/flags.mjs';
 import { packedRuntime } from '../../runtime/node/pack.mjs';
-import { startFunction, writeFiles } from '../support/bootstrap.ts';
+import { Bootstrap, startFunction, writeFiles } from '../support/bootstrap.ts';
 
 async function packed(): Promise<{ path: string } & AsyncDisposable> {
   const path = await mkdtemp(join(tmpdir(), 'fn-pack-'));
@@ -74,4 +74,33 @@ test.each([
   } finally {
     await rm(directory, { recursive: true });
   }
+});
+
+test('what it compiled in one process is taken by the next, at any memory size', async () => {
+  await using runtime = await packed();
+  const start = (memoryMiB: number) =>
+    Bootstrap.start({
+      runtime: runtime.path,
+      flags: nodeFlags(memoryMiB * 2 ** 20),
+      files: { 'index.mjs': 'export default () => new Response("ok")' },
+    });
+  {
+    await using first = await start(128);
+    expect((await first.health()).json()).toEqual({ claimed: false, compiled: false });
+    const { code } = (await first.ask('/_fn/code')).json() as { code: string };
+    await writeFile(join(runtime.path, 'bootstrap.code'), Buffer.from(code, 'base64'));
+  }
+  for (const memoryMiB of [64, 128, 512]) {
+    await using next = await start(memoryMiB);
+    expect((await next.health()).json()).toEqual({ claimed: false, compiled: true });
+    await next.claim();
+    expect((await next.request('/')).text()).toBe('ok');
+  }
+});
+
+test('code that does not fit is no code', async () => {
+  await using runtime = await packed();
+  await writeFile(join(runtime.path, 'bootstrap.code'), 'of another version');
+  await using fn = await Bootstrap.start({ runtime: runtime.path });
+  expect((await fn.health()).json()).toEqual({ claimed: false, compiled: false });
 });

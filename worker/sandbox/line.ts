@@ -6,7 +6,8 @@ import { connect, type Socket } from 'node:net';
 import { WORKER_FIELD } from '../../core/control.ts';
 import type { Bytes, Millis } from '../../core/units.ts';
 
-const REPLY_LIMIT: Bytes = 64 * 1024;
+/** The longest is compiled code. */
+const REPLY_LIMIT: Bytes = 512 * 1024;
 
 export interface Reply {
   readonly status: number;

@@ -234,6 +234,14 @@ export class Sandbox<Owner> implements AsyncDisposable {
     void this.gatewayFiles; // Their owner is changed now, and not in a claim.
   }
 
+  /** What V8 has made of the bootstrap by now. Nobody has claimed it yet. */
+  async compiledCode(timeout: Millis): Promise<Buffer> {
+    using line = new Line(this.socket);
+    const { body } = await line.ask('GET', '/_fn/code', undefined, timeout);
+    if (typeof body['code'] !== 'string') throw new Error('the bootstrap gives no compiled code');
+    return Buffer.from(body['code'], 'base64');
+  }
+
   /** Makes the code appear at /task inside. One mount call on the host; propagation does the rest. */
   mountTask(source: string): void {
     mount(source, join(directoryOf(this.#host.config, this.id), 'task'), null, MS_BIND);
