@@ -21,7 +21,7 @@ import { free } from './http/free.ts';
 import { Outbox } from './http/outbox.ts';
 import type { ReplyHead } from './http/parse-reply.ts';
 import type { RequestHead } from './http/parse-request.ts';
-import { dateField } from './http/write.ts';
+import { dateField, reasonOf } from './http/write.ts';
 import { withoutCors } from './policy/fields.ts';
 import { DOOMED, LOADING } from './slots/cell.ts';
 import type { Group, Waiter } from './slots/group.ts';
@@ -228,7 +228,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
     const fields = this.#client.decidesCors ? withoutCors(head.fields) : head.fields;
     const connection = framing === 'close' ? 'connection: close\r\n' : this.#client.connectionField;
     const text =
-      `HTTP/1.1 ${head.status} ${head.reason}\r\n${fields}${framingFields(this.#head, head)}` +
+      `HTTP/1.1 ${head.status} ${head.reason || reasonOf(head.status)}\r\n${fields}${framingFields(this.#head, head)}` +
       this.#client.replyFields +
       `x-request-id: ${this.#requestId}\r\n${this.#instance!.replyFields}${this.#startField()}` +
       `${head.dated ? '' : dateField(Date.now())}${connection}`;

@@ -16,6 +16,11 @@ export function dateField(now: number): string {
   return dateLine;
 }
 
+/** What a status is called, for a reply that does not say: old clients show it. */
+export function reasonOf(status: number): string {
+  return STATUS_CODES[status] ?? '';
+}
+
 export interface PlainReply {
   readonly status: number;
   readonly type: string;
@@ -46,7 +51,7 @@ export function jsonReply(status: number, value: unknown, headers?: Record<strin
 /** A whole reply in one buffer. `lines` are further lines of the head, the Connection field's among them. */
 export function renderReply(reply: PlainReply, requestId: string, lines: string, withBody: boolean): Buffer {
   const body = Buffer.from(reply.body);
-  let head = `HTTP/1.1 ${reply.status} ${STATUS_CODES[reply.status] ?? ''}\r\n`;
+  let head = `HTTP/1.1 ${reply.status} ${reasonOf(reply.status)}\r\n`;
   if (reply.status !== 204) head += `content-type: ${reply.type}\r\ncontent-length: ${body.length}\r\n`;
   head += `x-request-id: ${requestId}\r\n${dateField(Date.now())}`;
   for (const [name, value] of Object.entries(reply.headers ?? {})) head += `${name}: ${value}\r\n`;

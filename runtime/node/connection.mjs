@@ -44,35 +44,17 @@ export class Connection {
   constructor(socket, serve) {
     this.#socket = socket;
     this.#serve = serve;
-    for (const [event, listener] of this.#listeners) socket.on(event, listener);
+    socket.on('data', (chunk) => {
+      this.#rest = this.#rest ? Buffer.concat([this.#rest, chunk]) : /** @type {Buffer} */ (chunk);
+      this.#advance();
+    });
+    socket.on('end', () => socket.end()); // The gateway has given up, or needs it no more.
+    socket.on('error', () => {}); // 'close' follows.
+    socket.on('close', () => {
+      this.#request?.destroy(new Error('aborted'));
+      this.#reply?.destroy();
+    });
   }
-
-  /** Between two requests: the connection is somebody else's from now on. */
-  leave() {
-    for (const [event, listener] of this.#listeners) this.#socket.off(event, listener);
-    if (this.#rest) this.#socket.unshift(this.#rest);
-    return this.#socket;
-  }
-
-  /** @type {[string, (argument: any) => void][]} */
-  #listeners = [
-    [
-      'data',
-      (/** @type {Buffer} */ chunk) => {
-        this.#rest = this.#rest ? Buffer.concat([this.#rest, chunk]) : chunk;
-        this.#advance();
-      },
-    ],
-    ['end', () => this.#socket.end()], // The gateway has given up, or needs it no more.
-    ['error', () => {}], // 'close' follows.
-    [
-      'close',
-      () => {
-        this.#request?.destroy(new Error('aborted'));
-        this.#reply?.destroy();
-      },
-    ],
-  ];
 
   /** Uses what is there, as far as it goes. */
   #advance() {

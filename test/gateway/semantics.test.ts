@@ -95,6 +95,15 @@ describe('what comes back', () => {
     expect(reply).toMatch(/\r\n\r\nhi$/);
   });
 
+  it('has the usual reason where the function gives none', async () => {
+    await using platform = await startPlatform();
+    const instance = await platform.serveRaw('raw', (socket) => {
+      socket.on('data', () => socket.write('HTTP/1.1 404 \r\nContent-Length: 0\r\n\r\n'));
+    });
+    await platform.route(instance, await platform.deploy({ name: 'raw' }));
+    expect(await exchange(platform.port, head('GET /function/raw', CLOSE))).toMatch(/^HTTP\/1\.1 404 Not Found\r\n/);
+  });
+
   it('of HEAD has the length and no body, and the connection goes on', async () => {
     await using platform = await startPlatform();
     await platform.run({ name: 'page' }, (_request, response) => response.setHeader('content-length', 5).end('hello'));
