@@ -96,7 +96,7 @@ function listen(socket, text) {
     text += chunk.toString('latin1');
     answer();
   };
-  socket.on('data', /** @type {any} */ (read)).on('end', endToo);
+  socket.on('data', read).on('end', endToo);
   answer();
 }
 

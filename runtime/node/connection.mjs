@@ -45,7 +45,7 @@ export class Connection {
     this.#socket = socket;
     this.#serve = serve;
     socket.on('data', (chunk) => {
-      this.#rest = this.#rest ? Buffer.concat([this.#rest, chunk]) : /** @type {Buffer} */ (chunk);
+      this.#rest = this.#rest ? Buffer.concat([this.#rest, chunk]) : chunk;
       this.#advance();
     });
     socket.on('end', () => socket.end()); // The gateway has given up, or needs it no more.
