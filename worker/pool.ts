@@ -38,6 +38,8 @@ export class Pool<Owner> implements AsyncDisposable {
   #demands: readonly ClassDemand[] = [];
   #classes = new Map<string, SandboxClass>();
   #targets = new Map<string, number>();
+  /** Base layers whose bootstrap was compiled by us, or could not be. */
+  readonly #compiled = new Set<string>();
   /** Until then claims have the machine. */
   #calmAt: Millis = 0;
   /** A claim has just been made. */
@@ -145,15 +147,12 @@ export class Pool<Owner> implements AsyncDisposable {
         const sandbox = await this.#make(wanted, place);
         try {
           await sandbox.warm(WARM_WITHIN);
-          if (lacksCompiledCode(wanted.rootfs)) {
-            await keepCompiledCode(wanted.rootfs, await sandbox.compiledCode(WARM_WITHIN));
-          }
         } catch (error) {
           await this.#discard(sandbox);
           throw error;
         }
-        if (this.#gap(keyOf(wanted)) > 0) this.#add(keyOf(wanted), sandbox);
-        else await this.#discard(sandbox); // It was made for its compiled code.
+        if (this.#lacksCode(wanted)) await this.#compile(sandbox);
+        else this.#add(keyOf(wanted), sandbox);
       } catch (error) {
         // The next class may fare better: one without a network, where networks cannot be made.
         this.#options.log.warn({ err: error }, 'a pool sandbox did not start');
@@ -161,6 +160,23 @@ export class Pool<Owner> implements AsyncDisposable {
       }
     }
     if (failed.size > 0 && !this.#closing.signal.aborted) this.#options.clock.after(RETRY_AFTER, () => this.#fill());
+  }
+
+  /** For those that start after it. It cannot be claimed any more. */
+  async #compile(sandbox: Sandbox<Owner>): Promise<void> {
+    const { rootfs } = sandbox.class;
+    this.#compiled.add(rootfs);
+    try {
+      await keepCompiledCode(rootfs, await sandbox.compiledCode(WARM_WITHIN));
+    } catch (error) {
+      this.#options.log.warn({ err: error, rootfs }, 'the bootstrap was not compiled: sandboxes start a little slower');
+    } finally {
+      await this.#discard(sandbox);
+    }
+  }
+
+  #lacksCode({ rootfs }: SandboxClass): boolean {
+    return !this.#compiled.has(rootfs) && lacksCompiledCode(rootfs);
   }
 
   async #make(wanted: SandboxClass, place: Disposable): Promise<Sandbox<Owner>> {
@@ -180,16 +196,17 @@ export class Pool<Owner> implements AsyncDisposable {
     }
   }
 
-  /** The class furthest below its target; if there is none, one whose bootstrap nobody has compiled. */
+  /** One whose bootstrap nobody has compiled, for which one sandbox is made; else the class furthest below its target. */
   #missing(failed: ReadonlySet<string>): SandboxClass | undefined {
     const classes = [...this.#classes].filter(([key]) => !failed.has(key));
-    const [worst] = classes.map(([key]) => ({ key, gap: this.#gap(key) })).sort((a, b) => b.gap - a.gap);
-    if (worst && worst.gap > 0) return this.#classes.get(worst.key);
-    return classes.map(([, wanted]) => wanted).find(({ rootfs }) => lacksCompiledCode(rootfs));
-  }
-
-  #gap(key: string): number {
-    return (this.#targets.get(key) ?? 0) - (this.#warm.get(key)?.length ?? 0);
+    const [, uncompiled] = classes.find(([, one]) => this.#lacksCode(one)) ?? [];
+    if (uncompiled) return uncompiled;
+    const gaps = classes.map(([key]) => ({
+      key,
+      gap: (this.#targets.get(key) ?? 0) - (this.#warm.get(key)?.length ?? 0),
+    }));
+    const [worst] = gaps.sort((a, b) => b.gap - a.gap);
+    return worst && worst.gap > 0 ? this.#classes.get(worst.key) : undefined;
   }
 
   #add(key: string, sandbox: Sandbox<Owner>): void {

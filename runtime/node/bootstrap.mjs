@@ -85,7 +85,7 @@ function listen(socket, text) {
     const [request] = text.split(' HTTP/', 1);
     text = '';
     if (request === HEALTH) void healthy(socket);
-    else if (request === CODE) reply(socket, 200, { code: ownCode?.make().toString('base64') });
+    else if (request === CODE) void giveCode(socket);
     else if (request === CLAIM && accept === greet) {
       socket.off('data', read).off('end', endToo);
       void claimed(socket, Buffer.from(body, 'latin1').toString());
@@ -174,6 +174,13 @@ function fromNow(serveIt, claim) {
 async function healthy(socket) {
   await (await import('./warm.mjs')).warmUp({ become, serverOf });
   reply(socket, 200, { claimed: false, compiled: ownCode?.isUsed ?? false });
+}
+
+/** What V8 has made of this file, once it has run the whole way of a claim and a call. It is good for nothing else then.
+ *  @param {Socket} socket */
+async function giveCode(socket) {
+  await (await import('./warm.mjs')).rehearse({ connect: (one) => accept(one), root });
+  reply(socket, 200, { code: ownCode?.make().toString('base64') });
 }
 
 /** @param {Socket} socket the worker's, which is one like any other once there is a function @param {string} text */

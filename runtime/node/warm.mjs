@@ -5,6 +5,7 @@
 /** @import { Socket } from 'node:net' */
 /** @import { Claim, LoadedHandler } from './types.d.ts' */
 
+const { relative } = process.getBuiltinModule('node:path');
 const { duplexPair } = process.getBuiltinModule('node:stream');
 const { setFlagsFromString } = process.getBuiltinModule('node:v8');
 const { runInNewContext } = process.getBuiltinModule('node:vm');
@@ -38,6 +39,18 @@ export async function warmUp({ become, serverOf }) {
   collect();
 }
 
+/** A claim, with a call that is there before it and one that comes after.
+ *  @param {{ connect: (socket: Socket) => void, root: string }} bootstrap where the claim looks for code */
+export async function rehearse({ connect, root }) {
+  const handler = `${relative(root, import.meta.dirname)}/${CLAIM.handler}`;
+  const claim = JSON.stringify({ ...CLAIM, handler, timeoutMs: 60_000 });
+  const head = `POST /_fn/claim HTTP/1.1\r\nx-fn-worker: 1\r\ncontent-length: ${claim.length}\r\n\r\n`;
+  const early = request(connect);
+  await request(connect, head + claim);
+  await early;
+  await request(connect);
+}
+
 /** V8's own function for it, which a context made while the flag is set has. As a flag of the command line it would have node
  *  compile itself at start (flags.mjs). */
 function collect() {
@@ -48,8 +61,8 @@ function collect() {
 }
 
 /** One request over a connection that exists in memory only.
- *  @param {(socket: Socket) => void} accept @returns {Promise<void>} */
-function request(accept) {
+ *  @param {(socket: Socket) => void} accept @param {string} [text] @returns {Promise<void>} */
+function request(accept, text = REQUEST) {
   const [client, connection] = duplexPair();
   accept(/** @type {any} */ (connection));
   return new Promise((resolve) => {
@@ -58,6 +71,6 @@ function request(accept) {
       connection.destroy();
       resolve();
     });
-    client.write(REQUEST);
+    client.write(text);
   });
 }

@@ -1,7 +1,7 @@
 /** How an instance comes to a call, with a pool and without one: the reply says which it was, the metrics count it, and the
  *  instance has its own limits, whatever the sandbox had before. */
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openCgroups } from '../../worker/cgroup/open.ts';
@@ -61,6 +61,20 @@ describe.each([
       }
       expect(text).toMatch(new RegExp(`^fn_starts_total\\{.*kind="${kind}".*\\} [1-9]`, 'm'));
     });
+  });
+
+  test('the bootstrap is compiled once for its base layer, and a sandbox can read that', async () => {
+    const { layers } = platform.config.paths;
+    const compiled = (): string[] =>
+      readdirSync(layers).filter((name) => existsSync(join(layers, name, 'opt/fn/bootstrap.code')));
+    await eventually(() => expect(compiled()).toHaveLength(1), 30_000);
+    await platform.deployFiles({
+      'fn.yaml': 'name: reader',
+      'index.mjs': `import { readFileSync } from 'node:fs';
+        export default () => Response.json(readFileSync('/opt/fn/bootstrap.code').length)`,
+    });
+    const size = statSync(join(layers, compiled()[0] ?? '', 'opt/fn/bootstrap.code')).size;
+    expect(await (await platform.call('/function/reader')).json()).toBe(size);
   });
 
   test('an instance has the limits of its fn.yaml, no swap, and the weight of any other work', async () => {

@@ -234,7 +234,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
     void this.gatewayFiles; // Their owner is changed now, and not in a claim.
   }
 
-  /** What V8 has made of the bootstrap by now. Nobody has claimed it yet. */
+  /** What V8 makes of the bootstrap. Of one that nobody has claimed, and that can be nothing else afterwards. */
   async compiledCode(timeout: Millis): Promise<Buffer> {
     using line = new Line(this.socket);
     const { body } = await line.ask('GET', '/_fn/code', undefined, timeout);
