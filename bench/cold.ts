@@ -34,6 +34,9 @@ const PARTS: Readonly<Record<string, (lab: Lab) => Promise<void>>> = {
   protections: measureProtections,
 };
 
+/** Longer than a burst takes: the node processes beside it are not stopped while others start either. */
+const IDLE = '5s';
+
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { functions: { type: 'string', default: '100' }, rounds: { type: 'string', default: '3' } },
@@ -75,6 +78,6 @@ try {
 async function deployAll({ home, functions, signal }: Lab): Promise<void> {
   const began = performance.now();
   await using platform = await platformIn(home, { FN_POOL: '0' });
-  await deployMany(platform, home, functions, '1s', signal);
+  await deployMany(platform, home, functions, IDLE, signal);
   console.error(`${functions.length} functions deployed: ${Math.round((performance.now() - began) / 1000)} s`);
 }

@@ -5,7 +5,7 @@
 /** @import { Socket } from 'node:net' */
 /** @import { Claim, LoadedHandler } from './types.d.ts' */
 
-const { relative } = process.getBuiltinModule('node:path');
+const path = process.getBuiltinModule('node:path');
 const { duplexPair } = process.getBuiltinModule('node:stream');
 const { setFlagsFromString } = process.getBuiltinModule('node:v8');
 const { runInNewContext } = process.getBuiltinModule('node:vm');
@@ -42,7 +42,7 @@ export async function warmUp({ become, serverOf }) {
 /** A claim, with a call that is there before it and one that comes after.
  *  @param {{ connect: (socket: Socket) => void, root: string }} bootstrap where the claim looks for code */
 export async function rehearse({ connect, root }) {
-  const handler = `${relative(root, import.meta.dirname)}/${CLAIM.handler}`;
+  const handler = `${path.relative(root, import.meta.dirname)}/${CLAIM.handler}`;
   const claim = JSON.stringify({ ...CLAIM, handler, timeoutMs: 60_000 });
   const head = `POST /_fn/claim HTTP/1.1\r\nx-fn-worker: 1\r\ncontent-length: ${claim.length}\r\n\r\n`;
   const early = request(connect);
