@@ -50,7 +50,7 @@ export interface Account {
 export interface Sample {
   readonly cpu: Micros;
   readonly throttled: Micros;
-  readonly memoryPeak: Bytes | undefined;
+  readonly memoryPeak?: Bytes | undefined;
 }
 
 const buffer = Buffer.allocUnsafeSlow(4096);

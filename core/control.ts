@@ -3,7 +3,7 @@
  *  call the other (core/rpc.ts). An instance belongs to exactly one gateway process at a time, so its slots are counted in
  *  one place and are exact. */
 
-import type { AccountFiles, FreezerFile } from './account.ts';
+import type { AccountFiles, FreezerFile, Sample } from './account.ts';
 import type { Problem } from './errors.ts';
 import type { FunctionName, InstanceId, InvocationId, NodeId, RevisionId } from './ids.ts';
 import type { EndReason, StartKind } from './records.ts';
@@ -48,8 +48,12 @@ export interface WorkerCalls {
    *  is left. */
   kill: { in: { instance: InstanceId; reason: 'timeout' | 'used'; invocation: string }; out: { gone: true } };
   /** The connection to the instance broke or its reply made no sense. The worker finds out how it ended (waiting up to
-   *  500 ms for its exit to be seen) and says so; `alive` when it is running after all. */
-  autopsy: { in: { instance: InstanceId }; out: { alive: boolean; reason?: EndReason; problem?: Problem } };
+   *  500 ms for its exit to be seen) and says so; `alive` when it is running after all. `counters`: the last of its cgroup,
+   *  which may be gone before a gateway comes to read it. */
+  autopsy: {
+    in: { instance: InstanceId };
+    out: { alive: boolean; reason?: EndReason; problem?: Problem; counters?: Sample };
+  };
   metrics: { in: Record<string, never>; out: { text: string } };
 }
 

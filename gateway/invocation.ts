@@ -376,6 +376,7 @@ export class Invocation implements Exchange, Waiter, ReplySink {
 
   async #explain(instance: Instance, error: Error): Promise<void> {
     const seen = await this.#owner.autopsy(instance);
+    this.#tally.measure(seen.counters);
     this.#group.load.ended(performance.now());
     this.#fail(whyBroken(error, seen));
     instance.release();

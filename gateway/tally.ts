@@ -1,6 +1,7 @@
 /** What one invocation took, from its first byte to its last: the counters of its instance's cgroup, bytes, time. Becomes its
  *  record, and the reply's x-fn-account field where the client asked for that. */
 
+import type { Sample } from '../core/account.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import type { RevisionId } from '../core/ids.ts';
 import type { InvocationRecord } from '../core/invocation-log.ts';
@@ -46,12 +47,15 @@ export class Tally {
     this.#instance = instance;
     this.#reachedAt = now;
     this.#baseline = instance.usage?.begin(now);
+    this.#used = undefined; // It may have been tried on another one.
   }
 
-  /** Reads what was used, once: as soon as the work is done or is being ended, while the counters are still there. */
-  measure(): void {
-    if (this.#baseline) this.#used ??= this.#instance?.usage?.end(this.#baseline);
-    this.#baseline = undefined;
+  /** Reads what was used, once: as soon as the work is done or is being ended, while the counters are still there.
+   *  @param last what the worker read of them; it removes an instance's group as soon as that has ended. */
+  measure(last?: Sample): void {
+    if (!this.#baseline) return;
+    this.#used = this.#instance?.usage?.end(this.#baseline, last);
+    if (this.#used) this.#baseline = undefined;
   }
 
   /** @param code of the error, where the platform answered. */
@@ -119,8 +123,7 @@ export class Tally {
     };
   }
 
-  /** `x-fn-account: outcome=ok;wall_ms=…` with CRLF, or empty when nothing was measured. An instance that ended may have
-   *  taken its counters with it: then how it ended is told without them. */
+  /** `x-fn-account: outcome=ok;wall_ms=…` with CRLF, or empty when nothing was measured: an error is told without it. */
   field(status: number, code?: ErrorCode): string {
     const used = this.#used;
     if (!used && code === undefined) return '';

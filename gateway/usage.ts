@@ -51,14 +51,15 @@ export class Usage implements Disposable {
     return { sample, takenBefore, wasIdle };
   }
 
-  /** Undefined when the group is gone. */
-  end(baseline: Baseline): Used | undefined {
+  /** Undefined when the group is gone.
+   *  @param last what its counters said before: then their peak may be that of the instance's life. */
+  end(baseline: Baseline, last?: Sample): Used | undefined {
     const { taken } = this.#slots;
     const isShared = !baseline.wasIdle || ((taken - baseline.takenBefore) | 0) !== 1;
     const now = performance.now();
     let sample = isShared ? this.#fresh(now) : undefined;
     if (!sample) {
-      sample = this.#read();
+      sample = this.#read() ?? last;
       if (!sample) return undefined;
       this.#last = sample;
       this.#lastAt = now;

@@ -38,7 +38,9 @@ export async function serveControl(
       },
       async autopsy({ instance }) {
         const ending = await manager.autopsy(instance);
-        return ending ? { alive: false, reason: ending.reason, problem: ending.problem.toProblem() } : { alive: true };
+        if (!ending) return { alive: true };
+        const { reason, problem, counters } = ending;
+        return { alive: false, reason, problem: problem.toProblem(), ...(counters && { counters }) };
       },
       metrics: async () => ({ text: await metrics.text() }),
     };

@@ -22,7 +22,7 @@ async function accounted(platform: Platform, listener: RequestListener) {
       memoryPeak: { path: file('peak') },
     },
   });
-  return use;
+  return { use, instance };
 }
 
 const request = (fields = ''): string =>
@@ -31,7 +31,7 @@ const request = (fields = ''): string =>
 describe('the account of an invocation', () => {
   it('is a field of the reply when the client asks for it', async () => {
     await using platform = await startPlatform();
-    const use = await accounted(platform, (_request, response) => {
+    const { use } = await accounted(platform, (_request, response) => {
       use(1500);
       response.end('hello');
     });
@@ -46,7 +46,7 @@ describe('the account of an invocation', () => {
   it('is a trailer of a reply that streams, which it does not hold up', async () => {
     await using platform = await startPlatform();
     let finish = (): void => {};
-    const use = await accounted(platform, (_request, response) => {
+    const { use } = await accounted(platform, (_request, response) => {
       response.write('first');
       finish = () => {
         use(42);
@@ -60,6 +60,40 @@ describe('the account of an invocation', () => {
     expect(await client.end()).toMatch(
       /last\r\n0\r\nx-fn-account: outcome=ok;[^]*;cpu_us=42;[^]*shared=false\r\n\r\n$/,
     );
+  });
+
+  it('has what the worker read last of an instance that took its counters with it', async () => {
+    await using platform = await startPlatform();
+    const { use, instance } = await accounted(platform, async (request) => {
+      use(1500);
+      const worker = await platform.peer();
+      await worker.call('gone', { instance: instance.id, reason: 'oom' }, 5000); // From here on the gateway has no files to read.
+      request.socket.destroy();
+    });
+    const counters = { cpu: 1700, throttled: 20, memoryPeak: 2 ** 27 };
+    platform.worker.autopsy = () => ({ alive: false, reason: 'oom', counters });
+    expect(await exchange(platform.port, request())).toMatch(
+      /\r\nx-fn-account: outcome=oom;wall_ms=[\d.]+;cpu_us=1700;throttled_us=20;memory_peak_bytes=134217728;/,
+    );
+  });
+
+  it('is of the instance that did the work, when another one could not be reached', async () => {
+    await using platform = await startPlatform();
+    const { use, instance } = await accounted(platform, (_request, response) => {
+      use(1500);
+      response.end('hello');
+    });
+    const dead = await platform.serve('counted', () => {});
+    const { acquire } = platform.worker;
+    platform.worker.acquire = async (input) => {
+      platform.worker.acquire = acquire;
+      await dead.close();
+      return { ...(await acquire(input)), id: dead.id, socket: dead.socket };
+    };
+    platform.worker.autopsy = () => ({ alive: false, reason: 'exit' });
+    const reply = await exchange(platform.port, request());
+    expect(reply).toContain(`x-fn-instance: ${instance.id}`);
+    expect(reply).toMatch(/;cpu_us=1500;/);
   });
 
   it('does not stand in the way of the error when half of a short reply came', async () => {

@@ -2,6 +2,7 @@
  *  the node's queue), hands each to one gateway, ends them, and learns how each ended. The caps are exact because nothing
  *  else starts instances here. */
 
+import type { Sample } from '../../core/account.ts';
 import type { Clock } from '../../core/clock.ts';
 import { sleep } from '../../core/clock.ts';
 import type { Config } from '../../core/config.ts';
@@ -30,6 +31,7 @@ import type { RecordWriter } from './record-writer.ts';
 export interface Ending {
   readonly reason: EndReason;
   readonly problem: FnError;
+  readonly counters: Sample | undefined;
 }
 
 export interface ManagerParts {
@@ -373,7 +375,8 @@ export class InstanceManager {
     const told = reason !== 'timeout' && seen === 'oom' ? seen : reason;
     const problem = endProblem(told, end, instance.revision.spec, instance.tail);
     if (isTold(told)) instance.note(problem.message);
-    const ending: Ending = { reason, problem };
+    const { oomKills: _, counters, ...how } = end;
+    const ending: Ending = { reason, problem, counters };
     this.#instances.delete(instance.id);
     this.#remember(instance);
     instance.finish(ending);
@@ -384,7 +387,6 @@ export class InstanceManager {
       () => {}, // It left, and forgot it anyway.
     );
 
-    const { oomKills: _, ...how } = end;
     if (!instance.loading) {
       const planned = instance.intent !== undefined && instance.intent !== 'oom';
       const ended = { at: Date.now(), reason, ...how, ...(!planned && { problem: problem.toProblem() }) };

@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { chmod, chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AccountFiles, FreezerFile } from '../../core/account.ts';
+import type { AccountFiles, FreezerFile, Sample } from '../../core/account.ts';
 import { CLAIM_PATH, type ClaimRequest } from '../../core/control.ts';
 import { sleep } from '../../core/clock.ts';
 import type { Config } from '../../core/config.ts';
@@ -60,6 +60,8 @@ export interface SandboxEnd {
   readonly oomKills: number;
   /** V8 gave up for want of memory, and said so. */
   readonly outOfMemory?: boolean;
+  /** What it used in its whole life. Absent when someone removed its group. */
+  readonly counters?: Sample;
 }
 
 export interface SandboxListener {
@@ -309,21 +311,21 @@ export class Sandbox<Owner> implements AsyncDisposable {
   /** The pipe's end comes moments before the exit status can be collected. A sandbox that another worker started is not our
    *  child; then the init's last line tells. */
   async #learnEnd(): Promise<SandboxEnd> {
-    const oomKills = this.#oomKills();
     let status = reap(this.pid);
     for (let waited = 0; status === 'running' && waited < 1000; waited += POLL) {
       await sleep(POLL);
       status = reap(this.pid);
     }
     const { initReport, outOfMemory } = this.#pipe;
-    return { ...endOf(status, initReport), oomKills, ...(outOfMemory && { outOfMemory }) };
+    return { ...endOf(status, initReport), ...this.#lastCounters(), ...(outOfMemory && { outOfMemory }) };
   }
 
-  #oomKills(): number {
+  #lastCounters(): Pick<SandboxEnd, 'oomKills' | 'counters'> {
     try {
-      return this.cgroup.stats().oomKills;
+      const { oomKills, cpu, throttled, memoryPeak } = this.cgroup.stats();
+      return { oomKills, counters: { cpu, throttled, memoryPeak } };
     } catch {
-      return 0; // Someone removed the group: nothing can be told from it.
+      return { oomKills: 0 }; // Someone removed the group: nothing can be told from it.
     }
   }
 }
