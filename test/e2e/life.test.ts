@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { Queue, QueueEvents } from 'bullmq';
+import { type Job, Queue } from 'bullmq';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { connectRedis } from '../../core/redis.ts';
 import { eventually } from '../support/eventually.ts';
@@ -19,6 +19,17 @@ function isFrozen(sandbox: string): boolean {
   const group = `fn-${platform.config.instanceOfPlatform}/${sandbox}`;
   const [v1, v2] = [`/sys/fs/cgroup/freezer/${group}/freezer.state`, `/sys/fs/cgroup/${group}/cgroup.events`];
   return existsSync(v1) ? readFileSync(v1, 'utf8').startsWith('FROZEN') : /^frozen 1$/m.test(readFileSync(v2, 'utf8'));
+}
+
+/** The jobs as they are now; fails, and tells how far they and their queue are, unless all have completed. They are looked
+ *  at, because BullMQ's `waitUntilFinished` misses an end that comes after its own look and before QueueEvents has sent its
+ *  first XREAD, from `$`: on a busy machine once in a hundred times. */
+async function allCompleted(queue: Queue, added: readonly Job[]): Promise<(Job | undefined)[]> {
+  const jobs = await Promise.all(added.map(({ id = '' }) => queue.getJob(id)));
+  const unfinished = jobs.filter((job) => job?.finishedOn === undefined || job.failedReason !== undefined);
+  if (unfinished.length === 0) return jobs;
+  const states = await Promise.all(unfinished.map(async (job) => [await job?.getState(), job?.toJSON()]));
+  throw new Error(JSON.stringify({ states, counts: await queue.getJobCounts(), workers: await queue.getWorkers() }));
 }
 
 test('method, path, query, headers and body reach the function, and its reply comes back', async () => {
@@ -176,18 +187,14 @@ test('a queue that another program fills with plain BullMQ triggers a function',
   await platform.deploy('wordcount');
   const redis = connectRedis(platform.config, 'patient');
   const queue = new Queue('texts', { connection: redis });
-  const events = new QueueEvents('texts', { connection: redis.duplicate() });
-  events.on('error', () => {});
   try {
-    await events.waitUntilReady();
-    const jobs = await Promise.all(
+    const added = await Promise.all(
       Array.from({ length: 20 }, (_, n) => queue.add('text', { text: `one two ${'three '.repeat(n)}` })),
     );
-    const results = await Promise.all(jobs.map((job) => job.waitUntilFinished(events, 60_000) as Promise<unknown>));
-    expect(JSON.stringify(results[0])).toContain('two');
-    expect(JSON.stringify(results[5])).toContain('"three":5');
+    const ended = await eventually(() => allCompleted(queue, added), 60_000);
+    expect(JSON.stringify(ended[0]?.returnvalue)).toContain('two');
+    expect(JSON.stringify(ended[5]?.returnvalue)).toContain('"three":5');
   } finally {
-    await events.close();
     await queue.close();
     redis.disconnect();
   }
