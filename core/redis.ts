@@ -12,8 +12,9 @@ export function redisOptions(config: Config, kind: 'failFast' | 'patient'): Redi
   const where: RedisOptions = config.redisUrl ? parseUrl(config.redisUrl) : { path: config.paths.redisSocket };
   return {
     ...where,
-    // BullMQ's consumers block in BZPOPMIN and demand null; a producer must not hang (a command sent later is a lie).
-    maxRetriesPerRequest: kind === 'patient' ? null : 1,
+    // BullMQ's consumers block in BZPOPMIN and demand null; a producer must not hang (a command sent later is a lie). Above 0
+    // ioredis sends what the old connection had not answered again over the next one, even after its timeout was reported.
+    maxRetriesPerRequest: kind === 'patient' ? null : 0,
     enableOfflineQueue: kind === 'patient',
     ...(kind === 'failFast' && { commandTimeout: 2000 }),
     retryStrategy: (attempt) => Math.min(50 * attempt, 1000),

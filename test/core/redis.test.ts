@@ -1,9 +1,15 @@
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadConfig } from '../../core/config.ts';
 import { checkRedisIsSafe, connectRedis, redisOptions, waitForRedis } from '../../core/redis.ts';
 import { eventually } from '../support/eventually.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { rejectionOf, thrownBy } from '../support/thrown.ts';
+
+/** Before it is sent, and after: that the connection is gone may be noticed later than the command is written to it. */
+const REFUSED = /writeable|closed|max retries per request/i;
 
 let server: TestRedis;
 beforeAll(async () => {
@@ -31,11 +37,38 @@ test('a fail-fast command is refused while Redis is away and is not done when it
   const redis = connectRedis(server.config, 'failFast');
   await waitForRedis(redis, 5000);
   await server.kill();
-  await expect(redis.set('promised', 'yes')).rejects.toThrow(/writeable|closed/i);
+  await expect(redis.set('promised', 'yes')).rejects.toThrow(REFUSED);
   await server.start();
   await waitForRedis(redis, 5000);
   expect(await redis.get('promised')).toBeNull();
   redis.disconnect();
+});
+
+test('a fail-fast command whose connection breaks is refused, and not sent again over the next one', async () => {
+  const path = join(server.config.home, 'link.sock');
+  let breaks = false;
+  const link = createServer((client) => {
+    const onward = connect(join(server.config.home, 'r.sock'));
+    client.on('data', (bytes: Buffer) => {
+      if (!breaks) onward.write(bytes);
+      else {
+        breaks = false;
+        client.destroy();
+      }
+    });
+    client.on('close', () => onward.destroy());
+    onward.on('error', () => {}); // Redis is killed at the end.
+    onward.pipe(client);
+  });
+  await once(link.listen(path), 'listening');
+  const redis = connectRedis({ ...server.config, redisUrl: `unix://${path}` }, 'failFast');
+  await waitForRedis(redis, 5000);
+  breaks = true;
+  await expect(redis.set('sent', 'once')).rejects.toThrow(REFUSED);
+  await waitForRedis(redis, 5000);
+  expect(await redis.get('sent')).toBeNull();
+  redis.disconnect();
+  link.close();
 });
 
 test('a patient command waits until Redis is back', async () => {
