@@ -45,7 +45,7 @@ describe('a timeout', () => {
 
   it('does not cut a reply that keeps coming', async () => {
     await using platform = await startPlatform();
-    await platform.run({ name: 'events', timeout: '200ms' }, (_request, response) => {
+    await platform.run({ name: 'events', timeout: '1s' }, (_request, response) => {
       let n = 0;
       const timer = setInterval(() => {
         response.write(`data: ${++n}\n\n`);
@@ -53,7 +53,7 @@ describe('a timeout', () => {
           clearInterval(timer);
           response.end();
         }
-      }, 60);
+      }, 150);
     });
     expect(await (await fetch(`${platform.url}/function/events`)).text()).toContain('data: 10');
   });
@@ -220,12 +220,13 @@ describe('a client that goes', () => {
   it('does not save an instance that works on past its deadline', async () => {
     await using platform = await startPlatform();
     const revision = await platform.deploy({ name: 'deaf', timeout: '100ms' });
-    const instance = await platform.serveRaw('deaf', (socket) => void socket.resume());
+    let asked = false;
+    const instance = await platform.serveRaw('deaf', (socket) => void socket.on('data', () => (asked = true)));
     await platform.route(instance, revision);
     {
       await using client = await wire(platform.port);
       client.send(GET('/function/deaf'));
-      await eventually(() => expect(platform.gateway.facts()['inFlight']).toBe(1));
+      await eventually(() => expect(asked).toBe(true));
     }
     await eventually(() => expect(platform.calls.map(({ call }) => call)).toContain('kill'));
     await eventually(() => expect(platform.gateway.facts()['inFlight']).toBe(0));

@@ -76,7 +76,7 @@ describe.each([{ threads: '1' }, { threads: '2' }])('with $threads threads, an i
 
   it('for longer than the timeout, goes on loading and serves whoever comes next', async () => {
     await using platform = await start();
-    const revision = await platform.deploy({ name: 'slow', timeout: '200ms' });
+    const revision = await platform.deploy({ name: 'slow', timeout: '1s' });
     const { load } = await loading(platform, 'slow', revision, ok);
     const reply = await fetch(`${platform.url}/function/slow`);
     expect(reply.status).toBe(504);
@@ -89,16 +89,16 @@ describe.each([{ threads: '1' }, { threads: '2' }])('with $threads threads, an i
 
   it('and never answers, is ended one timeout after it was ready', async () => {
     await using platform = await start();
-    const revision = await platform.deploy({ name: 'hangs', timeout: '400ms' });
+    const revision = await platform.deploy({ name: 'hangs', timeout: '1s' });
     const { held, load } = await loading(platform, 'hangs', revision, () => {});
     let loadedAt = 0;
     platform.worker.kill = () => {
-      expect(performance.now() - loadedAt).toBeGreaterThanOrEqual(390);
+      expect(performance.now() - loadedAt).toBeGreaterThanOrEqual(990);
       return { gone: true };
     };
     const reply = fetch(`${platform.url}/function/hangs`);
     await eventually(() => expect(held).toHaveLength(1));
-    await new Promise((resolve) => setTimeout(resolve, 200)); // Half of the timeout.
+    await new Promise((resolve) => setTimeout(resolve, 500)); // Half of the timeout.
     loadedAt = performance.now();
     load();
     expect((await reply).status).toBe(504);

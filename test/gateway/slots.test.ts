@@ -46,12 +46,13 @@ describe('slots', () => {
     await using platform = await startPlatform();
     const revision = await platform.deploy({ name: 'busy', scale: { max: 1 } });
     let requests = 0;
+    let letGo = (): void => {};
     const instance = await platform.serveRaw('busy', (socket) => {
       socket.on('data', () => {
         requests++;
         if (requests > 1) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
       });
-      socket.on('end', () => setTimeout(() => socket.end(), 50)); // Half-open: it works on for a while.
+      socket.on('end', () => (letGo = () => void socket.end())); // Half-open: it works on for a while.
     });
     await platform.route(instance, revision);
     {
@@ -62,6 +63,7 @@ describe('slots', () => {
     const second = fetch(`${platform.url}/function/busy`);
     await eventually(() => expect(platform.gateway.facts()['waiting']).toBe(1));
     expect(requests).toBe(1);
+    letGo();
     expect(await (await second).text()).toBe('ok');
   });
 });
@@ -170,7 +172,7 @@ describe('a request that finds no slot', () => {
 
   it('is refused with 429 when every instance stays busy for its whole timeout', async () => {
     await using platform = await startPlatform();
-    const revision = await platform.deploy({ name: 'stuck', timeout: '300ms', scale: { max: 1 } });
+    const revision = await platform.deploy({ name: 'stuck', timeout: '1s', scale: { max: 1 } });
     const instance = await platform.serve('stuck', (_request, response) => {
       response.write('streaming'); // The reply has begun: no total limit any more.
       const timer = setInterval(() => response.write('.'), 50);

@@ -66,12 +66,12 @@ describe('a WebSocket', () => {
 
   it('outlives the timeout as long as something is said', async () => {
     await using platform = await startPlatform();
-    await echoing(platform, '200ms');
+    await echoing(platform, '1s');
     await using client = await wire(platform.port);
     client.send(UPGRADE);
     await client.until(/\r\n\r\n$/);
     for (let n = 0; n < 6; n++) {
-      await new Promise((resolve) => setTimeout(resolve, 80));
+      await new Promise((resolve) => setTimeout(resolve, 250));
       client.send(`<${n}>`);
       await client.until(new RegExp(`<${n}>$`));
     }

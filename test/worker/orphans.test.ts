@@ -10,13 +10,22 @@ const NATIVE = fileURLToPath(new URL('../../worker/native.ts', import.meta.url))
 const SCRIPT = `
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { becomeSubreaper } from ${JSON.stringify(NATIVE)};
 import { Orphans } from ${JSON.stringify(ORPHANS)};
 becomeSubreaper();
 // The shell ends at once and leaves two children that end a little later.
 const shell = spawn('sh', ['-c', '(sleep 0.05 &) ; (sleep 0.05 &)'], { stdio: 'ignore' });
 const [code] = await once(shell, 'exit');
-await new Promise((resolve) => setTimeout(resolve, 300));
+const isEnded = (pid) => {
+  try {
+    const [, state, parent] = /\\) (.) (\\d+) /.exec(readFileSync('/proc/' + pid + '/stat', 'latin1')) ?? [];
+    return state === 'Z' && Number(parent) === process.pid;
+  } catch {
+    return false; // Not ours, and gone.
+  }
+};
+while (readdirSync('/proc').filter(isEnded).length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
 const orphans = new Orphans();
 const first = orphans.collect();
 const own = spawn('true');
