@@ -40,6 +40,7 @@ for (let n = 0; n < functions; n++) {
     name: n === 0 ? 'bench' : `bench-${n}`,
     concurrency,
     scale: { max: 1 },
+    timeout: '10m', // A gigabyte's upload on a busy machine takes longer than the usual 30 s.
   });
   const { name } = spec;
   const id = `${name}-00001` as RevisionId;

@@ -27,7 +27,7 @@ export interface Calls {
   readonly failed: string[];
 }
 
-/** Eight clients call the function `echo`, one call after the other, until the work is done. */
+/** Eight clients call the function `echo`, one call after the other, until the work is done. It begins once there is load. */
 export async function callsDuring(platform: TestPlatform, work: () => Promise<unknown>): Promise<Calls> {
   const calls: Calls = { ok: 0, failed: [] };
   const over = new AbortController();
@@ -47,6 +47,7 @@ export async function callsDuring(platform: TestPlatform, work: () => Promise<un
   };
   const clients = Array.from({ length: 8 }, (_, id) => client(id));
   try {
+    await eventually(() => expect(calls.ok).toBeGreaterThan(50), 30_000);
     await work();
   } finally {
     over.abort();
