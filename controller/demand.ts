@@ -4,7 +4,7 @@
 import type { Redis } from 'ioredis';
 import { aliasedOnly } from '../core/aliases.ts';
 import type { FunctionName, RevisionId } from '../core/ids.ts';
-import { asyncQueue, LOAD_HASH, OWN_PREFIX, USER_PREFIX } from '../core/queues.ts';
+import { ASYNC_ACTIVE_SET, asyncQueue, LOAD_HASH, OWN_PREFIX, USER_PREFIX } from '../core/queues.ts';
 import { queueDepths } from '../core/queue-depth.ts';
 import type { FunctionRecord, InstanceRecord, LoadReport } from '../core/records.ts';
 import { type FunctionSpec, queueTriggers } from '../core/spec.ts';
@@ -13,10 +13,15 @@ import { LoadBook } from './load-book.ts';
 import { isAlive } from './plan.ts';
 import type { View } from './view.ts';
 
+/** `cheaply`: functions that had no jobs at the last measurement have none now. */
+export type Care = 'cheaply' | 'thoroughly';
+
 export class Demand {
   readonly #redis: Redis;
   readonly #view: View;
   readonly #book = new LoadBook();
+  /** Functions whose async queue may hold jobs. */
+  #withJobs: ReadonlySet<string> = new Set();
   /** Losing one costs a panic. */
   readonly #panics = new Map<FunctionName, Panic>();
 
@@ -28,7 +33,12 @@ export class Demand {
   /** Reads what the gateways report and returns the functions that have load.
    *  @param now monotonic. */
   async measure(now: number): Promise<Set<FunctionName>> {
-    const reports = Object.values(await this.#redis.hgetall(LOAD_HASH)).map((text) => JSON.parse(text) as LoadReport);
+    const [loads, withJobs] = await Promise.all([
+      this.#redis.hgetall(LOAD_HASH),
+      this.#redis.smembers(ASYNC_ACTIVE_SET),
+    ]);
+    this.#withJobs = new Set(withJobs);
+    const reports = Object.values(loads).map((text) => JSON.parse(text) as LoadReport);
     const active = this.#book.record(reports, now);
     const dead = this.#book.dead(now);
     if (dead.length > 0) await this.#redis.hdel(LOAD_HASH, ...dead);
@@ -36,7 +46,7 @@ export class Demand {
   }
 
   /** Of the revisions with traffic, together; undefined while none has any. */
-  async of(fn: FunctionRecord, instances: readonly InstanceRecord[]): Promise<ScaleDecision | undefined> {
+  async of(fn: FunctionRecord, instances: readonly InstanceRecord[], care: Care): Promise<ScaleDecision | undefined> {
     const spec = this.#view.liveRevision(fn)?.spec;
     if (!spec || fn.deletingSince !== undefined) return undefined;
     const inTraffic = new Set(fn.traffic.map(({ revision }) => revision));
@@ -44,7 +54,7 @@ export class Demand {
     // What a revision that has just lost its traffic was busy with will keep its successor busy.
     const aliased = aliasedOnly(fn);
     const counted = this.#view.revisions(fn.name).flatMap(({ id }) => (aliased.has(id) ? [] : [id]));
-    const backlog = await this.#backlog(fn.name, spec);
+    const backlog = await this.#backlog(fn.name, spec, care);
     const decision = this.#decide(spec, counted, own, backlog, this.#panics.get(fn.name));
     if (decision.panic) this.#panics.set(fn.name, decision.panic);
     else this.#panics.delete(fn.name);
@@ -86,10 +96,11 @@ export class Demand {
   }
 
   /** Jobs that wait or run, of each queue as many as its consumer takes at once. */
-  async #backlog(name: FunctionName, spec: FunctionSpec): Promise<number> {
+  async #backlog(name: FunctionName, spec: FunctionSpec, care: Care): Promise<number> {
     const slots = spec.scale.max * spec.concurrency;
+    const mayHaveJobs = care === 'thoroughly' || this.#withJobs.has(name);
     const sources = [
-      { prefix: OWN_PREFIX, name: asyncQueue(name), atOnce: slots },
+      ...(mayHaveJobs ? [{ prefix: OWN_PREFIX, name: asyncQueue(name), atOnce: slots }] : []),
       ...queueTriggers(spec).map((queue) => ({
         prefix: USER_PREFIX,
         name: queue.name,

@@ -75,7 +75,7 @@ export function planFunction(input: PlanInput): Action[] {
   const traffic = promoted ? [{ revision: promoted.revision, weight: 100 }] : fn.traffic;
   for (const { revision, weight } of traffic) {
     const own = alive.filter((one) => one.revision === revision);
-    const share = Math.ceil((input.desired * weight) / 100);
+    const share = shareOf(input.desired, weight);
     // The count was decided before the promotion: it may add to the new revision, not take from it.
     actions.push(...scale(revision, promoted ? Math.max(share, own.length) : share, own, input));
   }
@@ -212,12 +212,22 @@ function emptiest(nodes: readonly NodeId[], alive: readonly InstanceRecord[]): N
   return [...nodes].sort((a, b) => load(a) - load(b) || a.localeCompare(b))[0];
 }
 
-/** Whether an end says that the code cannot run. What the platform or the host did does not, nor does a slow invocation. */
 /** It serves, or is about to. */
 export function isAlive(instance: InstanceRecord): boolean {
   return instance.state === 'starting' || instance.state === 'ready';
 }
 
+/** Whether a revision has fewer instances than its traffic calls for. */
+export function isShort({ traffic }: FunctionRecord, desired: number, instances: readonly InstanceRecord[]): boolean {
+  const count = (id: RevisionId): number => instances.filter((one) => one.revision === id && isAlive(one)).length;
+  return traffic.some(({ revision, weight }) => count(revision) < shareOf(desired, weight));
+}
+
+function shareOf(desired: number, weight: number): number {
+  return Math.ceil((desired * weight) / 100);
+}
+
+/** Whether an end says that the code cannot run. What the platform or the host did does not, nor does a slow invocation. */
 function isItsFault(reason: EndReason): boolean {
   return ['exit', 'oom', 'load-error', 'start-timeout'].includes(reason);
 }

@@ -8,12 +8,6 @@ import type { Change, Store } from '../core/store/store.ts';
 
 const KINDS: readonly Kind[] = ['function', 'revision', 'instance', 'node'];
 
-export interface ViewOptions {
-  /** A record of this function, of one of its revisions or of one of its instances changed. */
-  readonly onChange: (name: FunctionName) => void;
-  readonly onError: (error: unknown) => void;
-}
-
 export class View implements AsyncDisposable {
   readonly #snapshot: Snapshot;
   readonly #instances: Index<InstanceId>;
@@ -25,21 +19,26 @@ export class View implements AsyncDisposable {
     this.#revisions = revisions;
   }
 
-  static async open(store: Store, { onChange, onError }: ViewOptions): Promise<View> {
+  static async open(store: Store, onError: (error: unknown) => void): Promise<View> {
     const instances = new Index<InstanceId>();
     const revisions = new Index<RevisionId>();
     // Keys are indexed even when the record is gone; readers skip those. A key that is gone leaves the index here.
     const changed = ({ kind, key }: Change): void => {
-      if (kind === 'node') return;
-      const name = ownerOf(kind, key);
+      if (kind !== 'instance' && kind !== 'revision') return;
       const gone = snapshot !== undefined && snapshot.get(kind, key) === undefined;
-      if (kind === 'instance') instances.set(name, key as InstanceId, gone);
-      if (kind === 'revision') revisions.set(name, key as RevisionId, gone);
-      onChange(name);
+      if (kind === 'instance') instances.set(functionOf(key), key as InstanceId, gone);
+      else revisions.set(functionOf(key), key as RevisionId, gone);
     };
     let snapshot: Snapshot | undefined;
     snapshot = await Snapshot.open(store, KINDS, { onChange: changed, onError });
     return new View(snapshot, instances, revisions);
+  }
+
+  /** Calls back whenever a function's record, one of its revisions or one of its instances changed. */
+  subscribe(onChange: (name: FunctionName, kind: Kind) => void): void {
+    this.#snapshot.subscribe(({ kind, key }) => {
+      if (kind !== 'node') onChange(kind === 'function' ? (key as FunctionName) : functionOf(key), kind);
+    });
   }
 
   function(name: FunctionName): FunctionRecord | undefined {
@@ -105,8 +104,4 @@ class Index<Id extends string> {
   names(): FunctionName[] {
     return [...this.#ids.keys()];
   }
-}
-
-function ownerOf(kind: Kind, key: string): FunctionName {
-  return kind === 'function' ? (key as FunctionName) : functionOf(key);
 }

@@ -215,7 +215,6 @@ export function createApi({ context, access, reconciler, deployer, secrets }: Ap
       await update(store, 'function', name, (fn) =>
         fn && fn.deletingSince === undefined ? { ...fn, deletingSince: now, updatedAt: now } : undefined,
       );
-      reconciler.trigger(name);
       const { wait = 'false' } = c.req.valid('query');
       const end = performance.now() + (wait === 'false' ? 0 : REMOVED_WITHIN);
       let removed = false;

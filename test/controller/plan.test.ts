@@ -1,6 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { LeaseWatch } from '../../controller/lease-watch.ts';
-import { type Action, backoffUntil, CANDIDATE_MARGIN, type PlanInput, planFunction } from '../../controller/plan.ts';
+import {
+  type Action,
+  backoffUntil,
+  CANDIDATE_MARGIN,
+  isShort,
+  type PlanInput,
+  planFunction,
+} from '../../controller/plan.ts';
 import { FnError } from '../../core/errors.ts';
 import type { FunctionName, InstanceId, NodeId, RevisionId } from '../../core/ids.ts';
 import type { FunctionRecord, InstanceRecord, NodeRecord, RevisionRecord } from '../../core/records.ts';
@@ -51,6 +58,22 @@ const plan = (some: Partial<PlanInput>): Action[] =>
     now: NOW,
     ...some,
   });
+
+describe('a revision is short of instances', () => {
+  const half = fn({ traffic: [OLD, NEW].map((revision) => ({ revision, weight: 50 })) });
+
+  it('when fewer serve or start than its share of the count', () => {
+    expect(isShort(fn(), 2, [instance('a'), instance('b', { state: 'starting' })])).toBe(false);
+    expect(isShort(fn(), 2, [instance('a'), instance('b', { state: 'draining' })])).toBe(true);
+    expect(isShort(fn(), 1, [ended('a', 'exit')])).toBe(true);
+    expect(isShort(fn(), 0, [ended('a', 'exit')])).toBe(false);
+  });
+
+  it('however many another one has', () => {
+    expect(isShort(half, 2, [instance('a'), instance('b')])).toBe(true);
+    expect(isShort(half, 2, [instance('a'), instance('b', { revision: NEW })])).toBe(false);
+  });
+});
 
 describe('the count', () => {
   it('does nothing when all is as wanted', () => {
