@@ -45,9 +45,12 @@ export class MemoryStore implements Store {
     return existed;
   }
 
-  async watch(onChange: (change: Change) => void): Promise<AsyncDisposable> {
-    this.#watchers.add(onChange);
-    return { [Symbol.asyncDispose]: async () => void this.#watchers.delete(onChange) };
+  async watch(kinds: readonly Kind[], onChange: (change: Change) => void): Promise<AsyncDisposable> {
+    const watcher = (change: Change): void => {
+      if (kinds.includes(change.kind)) onChange(change);
+    };
+    this.#watchers.add(watcher);
+    return { [Symbol.asyncDispose]: async () => void this.#watchers.delete(watcher) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

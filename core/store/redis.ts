@@ -1,5 +1,6 @@
 /** The store in Redis. One hash per kind holds `key → version \n json`; one Lua step checks the version, writes, and appends
- *  to the change stream, so a watcher never hears of a write that did not happen, nor misses one that did while it listens. */
+ *  to a change stream, so a watcher never hears of a write that did not happen, nor misses one that did while it listens. What
+ *  is has a stream of its own: an instance's record changes three or four times, and only the controller wants to know. */
 
 import type { Redis } from 'ioredis';
 import type { Kind, Records } from '../records.ts';
@@ -7,9 +8,10 @@ import { sleep } from '../clock.ts';
 import { type Change, ConflictError, type PutOptions, type Store, type Stored } from './store.ts';
 
 const VERSION = 'fn:version';
-const CHANGES = 'fn:changes';
+const CHANGES: Readonly<Record<'wanted' | 'real', string>> = { wanted: 'fn:changes', real: 'fn:changes:real' };
 const LATEST = 'fn:latest';
 const hashOf = (kind: Kind): string => `fn:state:${kind}`;
+const streamOf = (kind: Kind): string => (kind === 'instance' || kind === 'node' ? CHANGES.real : CHANGES.wanted);
 
 /** Writes or deletes one record if it, and its kind, are at the expected version, and announces it: all or nothing.
  *  KEYS: hash, version counter, stream, last version of each kind. ARGV: kind, key, expected version or -1, json or '' to
@@ -70,23 +72,30 @@ export class RedisStore implements Store {
     return (await this.#write(kind, key, '', options)) > 0;
   }
 
-  async watch(onChange: (change: Change) => void): Promise<AsyncDisposable> {
+  async watch(kinds: readonly Kind[], onChange: (change: Change) => void): Promise<AsyncDisposable> {
     const reader = this.#redis.duplicate({
       maxRetriesPerRequest: null,
       enableOfflineQueue: true,
       commandTimeout: undefined,
     });
     reader.on('error', () => {}); // It reconnects; a Snapshot resyncs what was missed.
-    const newest = await reader.xrevrange(CHANGES, '+', '-', 'COUNT', 1);
-    let position = newest[0]?.[0] ?? '0-0';
+    const positions = new Map<string, string>();
+    for (const stream of new Set(kinds.map(streamOf))) {
+      const newest = await reader.xrevrange(stream, '+', '-', 'COUNT', 1);
+      positions.set(stream, newest[0]?.[0] ?? '0-0');
+    }
     const closed = new AbortController();
     const loop = async (): Promise<void> => {
       while (!closed.signal.aborted) {
         try {
-          const reply = await reader.xread('COUNT', 1000, 'BLOCK', 5000, 'STREAMS', CHANGES, position);
-          for (const [id, fields] of reply?.[0]?.[1] ?? []) {
-            position = id;
-            if (!closed.signal.aborted) onChange({ kind: fields[1] as Kind, key: fields[3] ?? '' });
+          const after = [...positions.keys(), ...positions.values()];
+          const reply = await reader.xread('COUNT', 1000, 'BLOCK', 5000, 'STREAMS', ...after);
+          for (const [stream, entries] of reply ?? []) {
+            for (const [id, fields] of entries) {
+              positions.set(stream, id);
+              const change = { kind: fields[1] as Kind, key: fields[3] ?? '' };
+              if (!closed.signal.aborted && kinds.includes(change.kind)) onChange(change);
+            }
           }
         } catch {
           await sleep(100); // The connection broke; ioredis is reconnecting.
@@ -106,7 +115,7 @@ export class RedisStore implements Store {
   async [Symbol.asyncDispose](): Promise<void> {}
 
   async #write(kind: Kind, key: string, json: string, { ifVersion = -1, ifLatest = -1 }: PutOptions): Promise<number> {
-    const keys = [hashOf(kind), VERSION, CHANGES, LATEST];
+    const keys = [hashOf(kind), VERSION, streamOf(kind), LATEST];
     const reply = Number(
       await this.#redis.eval(WRITE, 4, ...keys, kind, key, String(ifVersion), json, String(ifLatest)),
     );

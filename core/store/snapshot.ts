@@ -38,7 +38,7 @@ export class Snapshot implements AsyncDisposable {
   /** Resolves once the first full read is in. */
   static async open(store: Store, kinds: readonly Kind[], options: SnapshotOptions = {}): Promise<Snapshot> {
     const snapshot = new Snapshot(store, kinds, options);
-    snapshot.#watch = await store.watch((change) => void snapshot.#refresh(change));
+    snapshot.#watch = await store.watch(kinds, (change) => void snapshot.#refresh(change));
     await snapshot.resync();
     snapshot.#schedule();
     return snapshot;
@@ -87,7 +87,7 @@ export class Snapshot implements AsyncDisposable {
   }
 
   async #refresh({ kind, key }: Change): Promise<void> {
-    if (this.#closed || !this.#records.has(kind)) return;
+    if (this.#closed) return;
     try {
       this.#apply(kind, key, await this.#store.get(kind, key));
     } catch (error) {

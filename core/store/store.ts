@@ -34,8 +34,9 @@ export interface Store extends AsyncDisposable {
   put<K extends Kind>(kind: K, key: string, value: Records[K], options?: PutOptions): Promise<number>;
   /** False when there was nothing to delete. */
   delete(kind: Kind, key: string, options?: PutOptions): Promise<boolean>;
-  /** Calls back for each change after this moment, in order, until disposed. Survives reconnects, may then skip some. */
-  watch(onChange: (change: Change) => void): Promise<AsyncDisposable>;
+  /** Calls back for each change of these kinds after this moment, in order, until disposed. Survives reconnects, may then skip
+   *  some. What is wanted (functions, revisions, keys, secrets) and what is (instances, nodes) may overtake each other. */
+  watch(kinds: readonly Kind[], onChange: (change: Change) => void): Promise<AsyncDisposable>;
 }
 
 /** The record changed since it was read. Read again and decide anew. */

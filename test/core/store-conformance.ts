@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { type FunctionName, revisionId } from '../../core/ids.ts';
-import type { FunctionRecord, RevisionRecord } from '../../core/records.ts';
+import type { FunctionRecord, Kind, RevisionRecord } from '../../core/records.ts';
 import { type Change, ConflictError, type Store, update } from '../../core/store/store.ts';
 import { eventually } from '../support/eventually.ts';
 
@@ -161,7 +161,7 @@ export function conformsToStore(open: () => Promise<Store>): void {
       await using store = await open();
       await store.put('function', 'before', record('before'));
       const changes: Change[] = [];
-      await using _ = await store.watch((change) => changes.push(change));
+      await using _ = await store.watch(['function'], (change) => changes.push(change));
       await store.put('function', 'a', record('a'));
       await store.put('function', 'a', record('a', 2));
       await store.delete('function', 'a');
@@ -177,18 +177,31 @@ export function conformsToStore(open: () => Promise<Store>): void {
     test('a refused write and a deletion of nothing are no changes', async () => {
       await using store = await open();
       const changes: Change[] = [];
-      await using _ = await store.watch((change) => changes.push(change));
+      await using _ = await store.watch(['function'], (change) => changes.push(change));
       await store.put('function', 'a', record('a'), { ifVersion: 7 }).catch(() => 0);
       await store.delete('function', 'b');
       await store.put('function', 'last', record('last'));
       await eventually(() => expect(changes).toEqual([{ kind: 'function', key: 'last' }]));
     });
 
+    test('a watcher hears of the kinds it asked for, be they wanted or real', async () => {
+      await using store = await open();
+      const [some, one]: [Kind[], Kind[]] = [[], []];
+      await using _ = await store.watch(['revision', 'instance'], ({ kind }) => some.push(kind));
+      await using __ = await store.watch(['node'], ({ kind }) => one.push(kind));
+      const put = (kind: Kind): Promise<number> => store.put(kind, 'a', { id: 'a' } as never);
+      for (const kind of ['function', 'revision', 'instance', 'node'] as const) await put(kind);
+      await eventually(() => {
+        expect(some.toSorted()).toEqual(['instance', 'revision']);
+        expect(one).toEqual(['node']);
+      });
+    });
+
     test('every watcher hears, until it stops', async () => {
       await using store = await open();
       const [first, second]: [string[], string[]] = [[], []];
-      const stop = await store.watch(({ key }) => first.push(key));
-      await using _ = await store.watch(({ key }) => second.push(key));
+      const stop = await store.watch(['function'], ({ key }) => first.push(key));
+      await using _ = await store.watch(['function'], ({ key }) => second.push(key));
       await store.put('function', 'a', record('a'));
       await eventually(() => expect([first, second]).toEqual([['a'], ['a']]));
       await stop[Symbol.asyncDispose]();

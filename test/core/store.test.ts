@@ -35,7 +35,7 @@ describe('the store in Redis', () => {
   test('watching goes on after Redis was away', async () => {
     await using store = await openRedisStore();
     const keys: string[] = [];
-    await using _ = await store.watch(({ key }) => keys.push(key));
+    await using _ = await store.watch(['function'], ({ key }) => keys.push(key));
     await store.put('function', 'a', record('a'));
     await eventually(() => expect(keys).toContain('a'));
     await server.kill();
