@@ -3,12 +3,13 @@
 
 import type { Redis } from 'ioredis';
 import { aliasedOnly } from '../core/aliases.ts';
-import type { FunctionName, RevisionId } from '../core/ids.ts';
-import { ASYNC_ACTIVE_SET, asyncQueue, LOAD_HASH, OWN_PREFIX, USER_PREFIX } from '../core/queues.ts';
+import type { FunctionName, NodeId, RevisionId } from '../core/ids.ts';
+import { ASYNC_ACTIVE_SET, asyncQueue, BEGINNINGS_HASH, LOAD_HASH, OWN_PREFIX, USER_PREFIX } from '../core/queues.ts';
 import { queueDepths } from '../core/queue-depth.ts';
-import type { FunctionRecord, InstanceRecord, LoadReport } from '../core/records.ts';
+import type { BeginningsReport, FunctionRecord, InstanceRecord, LoadReport } from '../core/records.ts';
 import { type FunctionSpec, queueTriggers } from '../core/spec.ts';
 import { autoscale, type Panic, type ScaleDecision, type ScaleSpec } from './autoscale.ts';
+import { BeginningsBook } from './beginnings-book.ts';
 import { LoadBook } from './load-book.ts';
 import { isAlive } from './plan.ts';
 import type { View } from './view.ts';
@@ -20,6 +21,7 @@ export class Demand {
   readonly #redis: Redis;
   readonly #view: View;
   readonly #book = new LoadBook();
+  readonly #begun = new BeginningsBook();
   /** Functions whose async queue may hold jobs. */
   #withJobs: ReadonlySet<string> = new Set();
   /** Losing one costs a panic. */
@@ -30,13 +32,16 @@ export class Demand {
     this.#view = view;
   }
 
-  /** Reads what the gateways report and returns the functions that have load.
+  /** Reads what gateways and workers report and returns the functions that have load.
    *  @param now monotonic. */
   async measure(now: number): Promise<Set<FunctionName>> {
-    const [loads, withJobs] = await Promise.all([
+    const [loads, withJobs, begun] = await Promise.all([
       this.#redis.hgetall(LOAD_HASH),
       this.#redis.smembers(ASYNC_ACTIVE_SET),
+      this.#redis.hgetall(BEGINNINGS_HASH),
     ]);
+    const nodes = Object.entries(begun) as [NodeId, string][];
+    this.#begun.record(new Map(nodes.map(([node, text]) => [node, JSON.parse(text) as BeginningsReport])), now);
     this.#withJobs = new Set(withJobs);
     const reports = Object.values(loads).map((text) => JSON.parse(text) as LoadReport);
     const active = this.#book.record(reports, now);
@@ -72,6 +77,11 @@ export class Demand {
         return [id, this.#decide(onDemand, [id], own, 0).desired];
       }),
     );
+  }
+
+  /** The node of each start of the revision that has no record yet. */
+  begun(revision: RevisionId, instances: readonly InstanceRecord[]): NodeId[] {
+    return this.#begun.of(revision, instances, performance.now());
   }
 
   forget(name: FunctionName): void {

@@ -27,6 +27,8 @@ export interface PlanInput {
   /** Nodes with a lease. */
   readonly nodes: readonly NodeId[];
   readonly lostNodes: ReadonlySet<NodeId>;
+  /** The node of each start of a revision that has no record yet. */
+  readonly beginnings: (revision: RevisionId) => readonly NodeId[];
   /** From the autoscaler, for all revisions with traffic together. */
   readonly desired: number;
   /** The same for each revision that has only aliases. */
@@ -129,7 +131,8 @@ function scale(revision: RevisionId, count: number, own: readonly InstanceRecord
   const present = own.filter(isAlive);
   if (present.length < count) {
     const quiet = backoffUntil(revision, input.instances) > input.now;
-    return quiet ? [] : spread(revision, count - present.length, present, input.nodes);
+    const places = [...present.map(({ node }) => node), ...input.beginnings(revision)];
+    return quiet ? [] : spread(revision, count - places.length, places, input.nodes);
   }
   // The gateway refuses to give up a busy instance. Another one is offered each second until enough were idle.
   const idle = present.filter((one) => one.state === 'ready').sort((a, b) => a.id.localeCompare(b.id));
@@ -139,14 +142,9 @@ function scale(revision: RevisionId, count: number, own: readonly InstanceRecord
     .map(({ id, node }) => ({ type: 'stop', instance: id, node, mode: 'if-idle', reason: 'scaled-down' }));
 }
 
-/** Adds instances one by one on the node that has the fewest of the revision. */
-function spread(
-  revision: RevisionId,
-  more: number,
-  present: readonly InstanceRecord[],
-  nodes: readonly NodeId[],
-): Action[] {
-  const counts = new Map(nodes.map((node) => [node, present.filter((one) => one.node === node).length]));
+/** Adds instances one by one on the node that has the fewest of the revision. @param places the node of each that is there. */
+function spread(revision: RevisionId, more: number, places: readonly NodeId[], nodes: readonly NodeId[]): Action[] {
+  const counts = new Map(nodes.map((node) => [node, places.filter((one) => one === node).length]));
   const grown = new Set<NodeId>();
   for (let added = 0; added < more && counts.size > 0; added++) {
     const [node, count] = [...counts].reduce((best, entry) => (entry[1] < best[1] ? entry : best));

@@ -176,6 +176,7 @@ export class Reconciler implements AsyncDisposable {
       instances,
       nodes,
       lostNodes: this.#leases.lost(now, performance.now()),
+      beginnings: (revision) => this.#demand.begun(revision, instances),
       desired: decision?.desired ?? 0,
       aliased: fn ? this.#demand.ofAliased(fn, instances) : new Map(),
       ...(startFailure && { startFailure }),

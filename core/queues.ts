@@ -96,6 +96,8 @@ export function openQueue<Data, Result = unknown>(
 /** Volatile facts in Redis that are not records: heartbeats and loads. */
 export const LOAD_HASH = 'fn:load';
 export const PROCESS_HASH = 'fn:processes';
+/** Each node's BeginningsReport, while it has any. */
+export const BEGINNINGS_HASH = 'fn:beginnings';
 /** How many instances the controller wants of each function. */
 export const DESIRED_HASH = 'fn:desired';
 export const decisionsKey = (name: FunctionName): string => `fn:decisions:${name}`;

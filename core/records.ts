@@ -136,6 +136,12 @@ export interface LoadReport {
   >;
 }
 
+/** Starts under way on one node that have no instance record yet. Volatile, as the load is. */
+export interface BeginningsReport {
+  readonly at: Millis;
+  readonly revisions: Readonly<Record<string, number>>;
+}
+
 /** An API key. Key: its name. Written by the control API, read by gateways. */
 export interface KeyRecord {
   readonly name: string;

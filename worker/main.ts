@@ -17,6 +17,7 @@ import { serveControl } from './control.ts';
 import { chooseDriver, hideHybridCgroup2, raiseInotifyLimits, requireRoot } from './host.ts';
 import { dropLayersOfEarlierBoot, Images } from './images.ts';
 import { StartBackoff } from './instances/backoff.ts';
+import { reportBeginnings } from './instances/beginnings-report.ts';
 import { classOf } from './instances/class-of.ts';
 import type { InstanceOwner } from './instances/instance.ts';
 import { InstanceManager } from './instances/manager.ts';
@@ -106,6 +107,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
   demand(snapshot);
   const control = await serveControl(config, manager, metrics);
   const nodeJobs = consumeNodeJobs(config, manager, log);
+  const beginnings = reportBeginnings(context.redis, config.nodeId, manager.beginnings);
   const jobs = await startJobs({ config, log, metrics, redis: context.redis, snapshot });
 
   const lease = async (): Promise<void> => {
@@ -159,6 +161,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
         const finished = jobs.finish(AbortSignal.any([hurry, AbortSignal.timeout(config.drainWithin)]));
         await nodeJobs[Symbol.asyncDispose]();
         await Promise.all([manager.quiesce(config.startTimeout), pool.release()]);
+        await beginnings[Symbol.asyncDispose]();
         await manager.releaseAll();
         await control[Symbol.asyncDispose]();
         await records.close(FLUSH_WITHIN);
@@ -171,6 +174,7 @@ export async function startWorker(context: ServiceContext): Promise<Service> {
       clearInterval(collecting);
       await jobs.finish(AbortSignal.any([hurry, AbortSignal.timeout(JOBS_WITHIN)]));
       await nodeJobs[Symbol.asyncDispose]();
+      await beginnings[Symbol.asyncDispose]();
       await snapshot[Symbol.asyncDispose]();
       await Promise.all([manager.endAll('shutdown'), pool[Symbol.asyncDispose]()]);
       await control[Symbol.asyncDispose]();

@@ -53,6 +53,7 @@ const plan = (some: Partial<PlanInput>): Action[] =>
     aliased: new Map(),
     nodes: [N1],
     lostNodes: new Set(),
+    beginnings: () => [],
     desired: 0,
     startTimeout: START_TIMEOUT,
     now: NOW,
@@ -94,6 +95,16 @@ describe('the count', () => {
     expect(plan({ desired: 1, instances: [ended('a', 'signal')] })).toEqual([
       { type: 'ensure', node: N1, revision: OLD, count: 1 },
     ]);
+  });
+
+  it('counts starts that have no record yet, where they are', () => {
+    const beginnings = (revision: RevisionId): NodeId[] => (revision === OLD ? [N1, N1] : []);
+    expect(plan({ desired: 2, beginnings })).toEqual([]);
+    expect(plan({ desired: 3, nodes: [N1, N2], beginnings })).toEqual([
+      { type: 'ensure', node: N2, revision: OLD, count: 1 },
+    ]);
+    expect(plan({ desired: 3, beginnings })).toEqual([{ type: 'ensure', node: N1, revision: OLD, count: 3 }]);
+    expect(plan({ desired: 0, beginnings })).toEqual([]);
   });
 
   it('spreads over the nodes', () => {

@@ -10,6 +10,10 @@ export class Beginnings {
     return this.#total;
   }
 
+  get counts(): ReadonlyMap<RevisionId, number> {
+    return this.#counts;
+  }
+
   of(revision: RevisionId): number {
     return this.#counts.get(revision) ?? 0;
   }

@@ -66,7 +66,8 @@ export class InstanceManager {
   readonly #instances = new Map<InstanceId, Instance>();
   /** Ended moments ago: for an autopsy that comes late. */
   readonly #recent = new Map<InstanceId, Instance>();
-  readonly #beginnings = new Beginnings();
+  /** Starts under way that have no instance yet. */
+  readonly beginnings = new Beginnings();
   /** What the record of a start sets off (Redis, the gateway's and the controller's copies, a look by the controller) takes
    *  longer than the first invocation, and would run beside it. */
   readonly #lull: Lull;
@@ -213,7 +214,7 @@ export class InstanceManager {
     this.#closed = Promise.withResolvers<never>().promise;
     const end = performance.now() + within;
     const isBusy = (): boolean =>
-      this.#beginnings.total > 0 ||
+      this.beginnings.total > 0 ||
       this.all.some(({ loading, intent }) => loading || intent !== undefined) ||
       this.#cleaning.size > 0;
     while (isBusy() && performance.now() < end) await sleep(5);
@@ -254,7 +255,7 @@ export class InstanceManager {
     const living = this.all.filter(
       ({ record, intent }) => record.revision === revision && !intent && record.state !== 'draining',
     );
-    return living.length + this.#beginnings.of(revision);
+    return living.length + this.beginnings.of(revision);
   }
 
   /** Resolves when a warm sandbox is claimed, or one that was made for it is ready. */
@@ -262,13 +263,13 @@ export class InstanceManager {
     const { config, images, pool, backoff } = this.#parts;
     backoff.check(revision.id);
     const secrets = this.#parts.secrets(revision.spec);
-    if (this.#instances.size + this.#beginnings.total >= config.maxInstances) {
+    if (this.#instances.size + this.beginnings.total >= config.maxInstances) {
       throw new FnError('capacity.node_full', `this node runs ${config.maxInstances} instances (FN_MAX_INSTANCES)`, {
         retryAfterS: 1,
       });
     }
     const began = performance.now();
-    using beginning = this.#beginnings.add(revision.id);
+    using beginning = this.beginnings.add(revision.id);
     try {
       const image = await images.get(revision.image);
       const wanted = classOf(revision, image);
