@@ -20,5 +20,5 @@ export function idsBelow(parents: readonly string[]): string[] {
 export async function removeParents(parents: readonly string[]): Promise<void> {
   const [left] = idsBelow(parents);
   if (left !== undefined) throw new FnError('internal', `cgroup ${join(parents[0] ?? '', left)} is still there`);
-  for (const parent of parents) await removeOne(parent);
+  for (const parent of parents) removeOne(parent);
 }

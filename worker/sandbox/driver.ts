@@ -2,8 +2,7 @@
  *  The runtime only starts: ending and cleaning up go through the cgroup and our own records, since `delete -f` of either
  *  leaves cgroups behind and a damaged state file makes both blind to a container that still runs. */
 
-import { rmSync } from 'node:fs';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { FnError } from '../../core/errors.ts';
 import { findProgram } from '../../core/processes.ts';
@@ -27,7 +26,7 @@ export interface Driver {
   /** Resolves with the host pid of the sandbox's init once it runs. */
   start(options: StartOptions): Promise<number>;
   /** Removes what the runtime keeps of a container that has ended. */
-  forget(id: string, cgroupsPath: string): Promise<void>;
+  forget(id: string, cgroupsPath: string): void;
 }
 
 /** A runtime that hangs must not hang us; 36 ms is its usual time. */
@@ -45,7 +44,7 @@ export function createDriver(name: DriverName, stateDirectory: string, decoy?: s
   return {
     name,
     async start({ id, bundle, logFd, listenFd }) {
-      await mkdir(root, { recursive: true, mode: 0o700 });
+      mkdirSync(root, { recursive: true, mode: 0o700 });
       const pidFile = join(bundle, 'pid');
       const args = ['run', '--detach', '--preserve-fds', '1', '--bundle', bundle, '--pid-file', pidFile, id];
       const status = await runProgram(binary, ['--root', root, ...args], {
@@ -59,14 +58,22 @@ export function createDriver(name: DriverName, stateDirectory: string, decoy?: s
           status === 'unknown' ? 'unknown status' : `status ${status.exitCode ?? `of signal ${status.signal}`}`;
         throw new FnError('internal', `${name} failed with ${how}`);
       }
-      const pid = Number(await readFile(pidFile, 'utf8').catch(() => '0'));
+      const pid = readPid(pidFile);
       if (!pid) throw new FnError('internal', `${name} started nothing`);
       return pid;
     },
-    async forget(id, cgroupsPath) {
-      await rm(join(root, id), { recursive: true, force: true });
-      // Synchronous: only this thread, not those of the thread pool, is in the mount namespace where the decoy is.
+    forget(id, cgroupsPath) {
+      rmSync(join(root, id), { recursive: true, force: true });
+      // Not in the thread pool: only this thread, not those of the thread pool, is in the mount namespace where the decoy is.
       if (decoy !== undefined) rmSync(join(decoy, cgroupsPath), { recursive: true, force: true });
     },
   };
+}
+
+function readPid(path: string): number {
+  try {
+    return Number(readFileSync(path, 'utf8'));
+  } catch {
+    return 0; // There is none.
+  }
 }
