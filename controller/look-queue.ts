@@ -1,6 +1,6 @@
 /** Who is looked at next: names and nothing else, so that a missed, doubled or late one does no harm. Here a function is looked
- *  at once at a time, and once more when it was added meanwhile. Other controllers look by themselves, at what they see; which
- *  of them acts is for function-lock.ts to say. A job in Redis for each look cost more than the look. */
+ *  at once at a time, and once more when it was added meanwhile. Other controllers look by themselves, at what they see; what
+ *  a look finds to do goes through act-queue.ts. A job in Redis for each look cost more than the look. */
 
 import { setImmediate } from 'node:timers/promises';
 import { sleep } from '../core/clock.ts';

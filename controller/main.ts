@@ -1,5 +1,5 @@
 /** The controller: brings observed state to desired state (reconcile.ts) and takes desired state from people (api/). Several
- *  may run; one at a time acts on a function. It keeps nothing that cannot be lost: with it down, what runs keeps
+ *  may run; a queue gives each act to one of them. It keeps nothing that cannot be lost: with it down, what runs keeps
  *  running, and the next one starts from the store. */
 
 import { ensureContext, urlOf } from '../core/context.ts';

@@ -3,8 +3,9 @@
  *  second), when time may have changed the answer, and all of them every five seconds. A change of an instance that leaves as
  *  many as are wanted waits for the next tick: most are the beginning or the end of one that somebody asked for.
  *
- *  A look costs nothing outside this process until it finds something to do. Then the function is locked, its record is read
- *  from the store, and the decision is made again on that. */
+ *  A look costs nothing outside this process until it finds something to do. That goes through a queue in Redis
+ *  (act-queue.ts), so that one controller at a time acts on a function: it reads the record from the store, makes the decision
+ *  again on that, and acts. */
 
 import { aliasedOnly } from '../core/aliases.ts';
 import { sleep } from '../core/clock.ts';
@@ -14,11 +15,11 @@ import type { FunctionRecord, InstanceRecord, Kind } from '../core/records.ts';
 import type { ServiceContext } from '../core/service.ts';
 import { type CronTrigger, cronTriggers } from '../core/spec.ts';
 import type { Millis } from '../core/units.ts';
+import { ActQueue } from './act-queue.ts';
 import { Actions } from './actions.ts';
 import type { ScaleDecision } from './autoscale.ts';
 import { type Care, Demand } from './demand.ts';
 import { Diary } from './diary.ts';
-import { takeLock } from './function-lock.ts';
 import { LeaseWatch } from './lease-watch.ts';
 import { LookQueue } from './look-queue.ts';
 import { type Action, isAlive, isShort, planFunction } from './plan.ts';
@@ -27,8 +28,6 @@ import { View } from './view.ts';
 
 const TICK_EVERY: Millis = 1000;
 const RESYNC_EVERY: Millis = 5000;
-/** Another controller is acting on the function. */
-const LOCKED_AGAIN_AFTER: Millis = 50;
 
 /** What this controller remembers of a function. */
 interface Memory {
@@ -55,6 +54,7 @@ export class Reconciler implements AsyncDisposable {
   readonly view: View;
   readonly #context: ServiceContext;
   readonly #looks: LookQueue;
+  readonly #acts: ActQueue;
   readonly #actions: Actions;
   readonly #demand: Demand;
   readonly #diary: Diary;
@@ -68,7 +68,8 @@ export class Reconciler implements AsyncDisposable {
   private constructor(context: ServiceContext, view: View) {
     this.#context = context;
     this.view = view;
-    this.#looks = new LookQueue((name) => this.#look(name));
+    this.#looks = new LookQueue((name) => this.#reconcile(name, () => this.#look(name)));
+    this.#acts = new ActQueue(context, (name) => this.#reconcile(name, () => this.#act(name)));
     this.#actions = new Actions(context);
     this.#demand = new Demand(context.redis, view);
     this.#diary = new Diary(context.redis, context.log);
@@ -86,6 +87,7 @@ export class Reconciler implements AsyncDisposable {
     await this.#ticking;
     await this.view[Symbol.asyncDispose]();
     await this.#looks[Symbol.asyncDispose]();
+    await this.#acts[Symbol.asyncDispose]();
     await this.#actions[Symbol.asyncDispose]();
   }
 
@@ -126,39 +128,42 @@ export class Reconciler implements AsyncDisposable {
     }
   }
 
-  async #look(name: FunctionName): Promise<void> {
+  /** Never rejects: a later look is the retry. */
+  async #reconcile(name: FunctionName, step: () => Promise<'acted' | 'nothing' | 'queued'>): Promise<void> {
     const outcomes = this.#context.metrics.counter('fn_reconciles_total');
     try {
-      const acted = await this.#reconcile(name);
-      outcomes.inc({ outcome: acted ? 'acted' : 'nothing' });
+      const outcome = await step();
+      if (outcome !== 'queued') outcomes.inc({ outcome });
     } catch (error) {
       outcomes.inc({ outcome: 'failed' });
       this.#context.log.warn({ fn: name, err: toFnError(error) }, 'reconcile failed');
     }
   }
 
-  async #reconcile(name: FunctionName): Promise<boolean> {
-    const { store, redis } = this.#context;
+  /** At what this process knows. */
+  async #look(name: FunctionName): Promise<'nothing' | 'queued'> {
     const now = Date.now();
     const glance = { fn: this.view.function(name), instances: this.view.instances(name) };
     const seen = await this.#decide(name, glance, 'cheaply', now);
     if (!glance.fn?.candidate && seen.actions.length === 0 && !this.#schedulesToSet(glance.fn)) {
       await this.#remember(name, seen, now);
-      return false;
+      return 'nothing';
     }
-    await using lock = await takeLock(redis, name);
-    if (!lock) {
-      setTimeout(() => this.#looks.add([name]), LOCKED_AGAIN_AFTER).unref();
-      return false;
-    }
+    this.#memory(name).lookAt = performance.now(); // Until it is known what came of it, also when another does it.
+    await this.#acts.add(name);
+    return 'queued';
+  }
+
+  async #act(name: FunctionName): Promise<'acted' | 'nothing'> {
+    const now = Date.now();
     // Instances first, the function after: then no instance belongs to a revision the function record does not know yet.
     const instances = this.view.instances(name);
-    const fn = (await store.get('function', name))?.value;
+    const fn = (await this.#context.store.get('function', name))?.value;
     const found = await this.#decide(name, { fn, instances }, 'thoroughly', now);
     for (const action of found.actions) await this.#actions.act(name, action, now);
     await this.#syncSchedules(fn);
     await this.#remember(name, found, now);
-    return found.actions.length > 0;
+    return found.actions.length > 0 ? 'acted' : 'nothing';
   }
 
   async #decide(name: FunctionName, found: Found, care: Care, now: Millis): Promise<Finding> {

@@ -12,6 +12,12 @@ import type { Bytes } from './units.ts';
 export const OWN_PREFIX = 'fn';
 export const USER_PREFIX = 'bull';
 
+/** One job per function name at a time; level-triggered: it says whom to act on, not what happened. */
+export const RECONCILE_QUEUE = 'reconcile';
+export interface ReconcileJob {
+  readonly function: FunctionName;
+}
+
 export const BUILD_QUEUE = 'build';
 export interface BuildJob {
   /** sha256 of the uploaded tar.gz in FN_HOME/uploads. */

@@ -1,15 +1,16 @@
 import { readdir } from 'node:fs/promises';
+import { Worker } from 'bullmq';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { takeLock } from '../../controller/function-lock.ts';
 import { startController } from '../../controller/main.ts';
 import type { FunctionName, NodeId } from '../../core/ids.ts';
 import { LogFile } from '../../core/logs.ts';
-import { openQueue } from '../../core/queues.ts';
+import { openQueue, OWN_PREFIX } from '../../core/queues.ts';
 import type { DecisionRecord } from '../../core/records.ts';
+import { connectRedis } from '../../core/redis.ts';
 import type { FunctionSpecInput } from '../../core/spec.ts';
 import { update } from '../../core/store/store.ts';
 import { END } from '../support/service.ts';
-import { atRest, eventually } from '../support/eventually.ts';
+import { eventually } from '../support/eventually.ts';
 import { contextOf, deploy, digestOf, FakeNode, type Platform, specOf, startPlatform } from './platform.ts';
 
 let platform: Platform;
@@ -138,7 +139,7 @@ describe('the reconciler', () => {
     const response = await platform.fetch('/v1/functions/gone?wait', { method: 'DELETE' });
     expect(await response.json()).toEqual({ name: 'gone', removed: true });
     expect((await platform.fetch('/v1/functions/gone')).status).toBe(404);
-    await eventually(async () => expect(await redis.keys('*gone*')).toEqual([])); // The lock goes last.
+    await eventually(async () => expect(await redis.keys('*gone*')).toEqual([])); // The job goes last.
     for (const kind of ['function', 'revision', 'instance'] as const) {
       expect((await platform.store.list(kind)).filter(({ key }) => key.startsWith('gone'))).toEqual([]);
     }
@@ -186,27 +187,36 @@ describe('several controllers', () => {
     }
   });
 
-  it('leave a function alone while another acts on it, and come back', async () => {
-    const { redis } = platform.context;
-    const acting = await takeLock(redis, 'locked' as FunctionName);
-    expect(await takeLock(redis, 'locked' as FunctionName)).toBeUndefined();
-    platform.build = async () => ({ image: digestOf('a'), spec: specOf({ name: 'locked' }), layers: [] });
-    const deployed = deploy(platform, 'locked');
-    await eventually(async () => expect(await platform.store.get('function', 'locked')).toBeDefined());
-    await atRest(() => platform.node.jobs.length);
-    expect(await platform.node.instances('locked')).toEqual([]);
-    await acting?.[Symbol.asyncDispose]();
-    expect((await deployed).at(-1)).toMatchObject({ event: 'done' });
-  });
-
-  it('lose a lock with their life, and let go only of what is theirs', async () => {
-    const { redis } = platform.context;
-    const name = 'killed' as FunctionName;
-    const killed = await takeLock(redis, name);
-    expect(await redis.pttl('fn:acting:killed')).toBeGreaterThan(0);
-    await redis.del('fn:acting:killed'); // It ran out.
-    await using _ = await takeLock(redis, name);
-    await killed?.[Symbol.asyncDispose]();
-    expect(await takeLock(redis, name)).toBeUndefined();
+  it('have at most one job active and one waiting for a function', async () => {
+    const name = 'dedup-test';
+    const queue = openQueue(name, platform.context.redis);
+    const patient = connectRedis(platform.redis.config, 'patient');
+    let together = 0;
+    let most = 0;
+    let runs = 0;
+    const first = Promise.withResolvers<void>();
+    const worker = new Worker(
+      name,
+      async () => {
+        most = Math.max(most, ++together);
+        if (++runs === 1) await first.promise;
+        together--;
+      },
+      { prefix: OWN_PREFIX, connection: patient, concurrency: 10 },
+    );
+    const look = (): Promise<unknown> =>
+      queue.add('one', {}, { deduplication: { id: 'one', keepLastIfActive: true }, removeOnComplete: true });
+    await look();
+    await eventually(() => expect(runs).toBe(1));
+    for (let more = 0; more < 20; more++) await look();
+    first.resolve();
+    await eventually(async () => {
+      expect(runs).toBe(2); // What was asked for during the first look is looked at once more.
+      expect(await queue.getJobCountByTypes('wait', 'active')).toBe(0);
+    });
+    expect(most).toBe(1);
+    await worker.close();
+    await queue.close();
+    patient.disconnect();
   });
 });
