@@ -54,6 +54,8 @@ export interface ManagerParts {
 const TURN_WITHIN = 0.9;
 /** From SIGTERM to SIGKILL when the platform ends an idle instance. */
 const STOP_GRACE: Millis = 2000;
+/** Writing it down takes the better part of a millisecond, just when its first invocation runs. */
+const ADOPTABLE_AFTER: Millis = 5;
 /** How soon a gateway that is alive finds a new worker. */
 const RECONNECT_WITHIN: Millis = 3000;
 /** A young instance may be on its way to a request that has not reached it yet. */
@@ -338,7 +340,7 @@ export class InstanceManager {
     this.owners.ready(instance, gateway);
     // Whoever waits for the instance hears of it first, and its first invocation has the processors.
     const announce = (): void => this.#announce(instance, kind, ms, phases);
-    setImmediate(() => this.#adoptable(instance));
+    this.#parts.clock.after(ADOPTABLE_AFTER, () => this.#adoptable(instance));
     if (gateway) this.#lull.later(announce);
     else announce();
   }

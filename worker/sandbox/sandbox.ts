@@ -274,6 +274,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
 
   /** Notes whose it is, so that a later worker can adopt it. */
   remember(owner: Owner): void {
+    if (this.#released) return;
     Object.assign(this.#state, { owner });
     writeState(this.#host.config, this.#state);
   }
