@@ -7,7 +7,7 @@
  *  shape gets those (bootstrap.mjs). */
 
 import { Reply } from './reply.mjs';
-import { IncomingRequest } from './incoming.mjs';
+import { EmptyRequest, fieldsOf, IncomingRequest } from './incoming.mjs';
 
 /** @import { Socket } from 'node:net' */
 /** @import { Serve } from './types.d.ts' */
@@ -35,8 +35,10 @@ export class Connection {
   #rest;
   /** Bytes of the body or chunk that are still to come. */
   #left = 0;
-  /** @type {IncomingRequest | undefined} */
+  /** Whose body is not complete, or that was not answered yet. @type {IncomingRequest | EmptyRequest | undefined} */
   #request;
+  /** @type {IncomingRequest | undefined} */
+  #body;
   /** @type {Reply | undefined} */
   #reply;
 
@@ -51,7 +53,7 @@ export class Connection {
     socket.on('end', () => socket.end()); // The gateway has given up, or needs it no more.
     socket.on('error', () => {}); // 'close' follows.
     socket.on('close', () => {
-      this.#request?.destroy(new Error('aborted'));
+      this.#body?.destroy(new Error('aborted'));
       this.#reply?.destroy();
     });
   }
@@ -109,26 +111,24 @@ export class Connection {
     const [first = '', ...lines] = rest.toString('latin1', 0, end).split('\r\n');
     const [, method, url] = REQUEST_LINE.exec(first) ?? [];
     if (method === undefined || url === undefined) throw new Error('not a request');
-    const request = new IncomingRequest(method, url, lines, this.#wanted);
+    const fields = fieldsOf(lines);
+    this.#expecting = this.#frame(fields.headers);
+    if (this.#expecting === 'head') this.#request = new EmptyRequest(method, url, fields);
+    else this.#request = this.#body = new IncomingRequest(method, url, fields, this.#wanted);
     const reply = new Reply(this.#socket, method === 'HEAD', this.#replied);
-    this.#request = request;
     this.#reply = reply;
-    this.#frame(request);
-    if (request.headers['expect'] !== undefined) this.#socket.write('HTTP/1.1 100 Continue\r\n\r\n');
-    this.#serve(/** @type {any} */ (request), /** @type {any} */ (reply));
+    if (fields.headers['expect'] !== undefined) this.#socket.write('HTTP/1.1 100 Continue\r\n\r\n');
+    this.#serve(/** @type {any} */ (this.#request), /** @type {any} */ (reply));
     return true;
   }
 
-  /** @param {IncomingRequest} request */
-  #frame({ headers }) {
-    const length = headers['content-length'];
-    if (headers['transfer-encoding'] !== undefined) this.#expecting = 'size';
-    else if (length === undefined || length === '0') this.#endBody();
-    else {
-      if (!LENGTH.test(length)) throw new Error('not a length');
-      this.#left = Number(length);
-      this.#expecting = 'body';
-    }
+  /** What comes behind the head. @param {Record<string, string>} headers @returns {Expecting} */
+  #frame(headers) {
+    if (headers['transfer-encoding'] !== undefined) return 'size';
+    const length = headers['content-length'] ?? '0';
+    if (!LENGTH.test(length)) throw new Error('not a length');
+    this.#left = Number(length);
+    return this.#left > 0 ? 'body' : 'head';
   }
 
   /** @param {Buffer} rest */
@@ -137,7 +137,7 @@ export class Connection {
     this.#left -= size;
     this.#use(rest, size);
     const part = size === rest.length ? rest : rest.subarray(0, size);
-    const isTaken = this.#request?.destroyed || this.#request?.push(part);
+    const isTaken = this.#body?.destroyed || this.#body?.push(part);
     if (this.#left === 0) {
       if (this.#expecting === 'chunk') this.#expecting = 'chunk end';
       else this.#endBody();
@@ -148,7 +148,7 @@ export class Connection {
 
   #endBody() {
     this.#expecting = 'head';
-    this.#request?.push(null);
+    this.#body?.push(null);
     if (this.#reply?.closed) this.#next();
   }
 
@@ -177,11 +177,11 @@ export class Connection {
   /** The reply is complete, or never will be. What nobody read of the body stands before the next request. */
   #replied = () => {
     if (this.#expecting === 'head') this.#next();
-    else if (this.#request?.readableFlowing === null) this.#request.resume();
+    else if (this.#body?.readableFlowing === null) this.#body.resume();
   };
 
   #next() {
-    this.#request = this.#reply = undefined;
+    this.#request = this.#body = this.#reply = undefined;
     this.#wanted();
   }
 }

@@ -86,12 +86,31 @@ async function call(handler, event, context) {
   });
 }
 
-/** The stream a streaming handler writes to is the reply itself.
+/** A streaming handler writes to a stream that goes into the reply as it comes.
  *  @param {EventHandler} handler @param {unknown} event @param {Context} context @param {ServerResponse} response
  *  @returns {Promise<void>} */
 async function stream(handler, event, context, response) {
   response.setHeader('content-type', 'application/octet-stream');
-  Object.assign(response, {
+  const { Writable } = process.getBuiltinModule('node:stream');
+  const out = new Writable({
+    decodeStrings: false,
+    write(chunk, encoding, done) {
+      const isText = typeof chunk === 'string';
+      if (isText ? response.write(chunk, encoding) : response.write(chunk)) done();
+      else response.once('drain', done);
+    },
+    final(done) {
+      response.end();
+      done();
+    },
+    destroy(error, done) {
+      if (!response.writableEnded) response.destroy();
+      done(error);
+    },
+  });
+  out.on('error', () => {}); // The client has gone.
+  response.once('close', () => out.destroy());
+  Object.assign(out, {
     /** @param {string} type */
     setContentType: (type) => response.setHeader('content-type', type),
     /** @param {FunctionUrlReply} head */
@@ -102,7 +121,7 @@ async function stream(handler, event, context, response) {
     },
   });
   // The handler ends the stream, which may be after it returns: a pipe it started and did not wait for.
-  await handler(event, /** @type {any} */ (response), /** @type {any} */ (context));
+  await handler(event, /** @type {any} */ (out), /** @type {any} */ (context));
 }
 
 /** @param {IncomingMessage} request @param {ServerResponse} response @param {Claim} claim @returns {Context} */

@@ -9,6 +9,10 @@ export function readBody(request, limit = Infinity) {
     /** @type {Buffer<ArrayBuffer>[]} */
     const chunks = [];
     let length = 0;
+    if (/** @type {any} */ (request).isEmpty) {
+      resolve(Buffer.alloc(0));
+      return;
+    }
     if (request.destroyed) reject(new Error('the request is gone, nothing can be read of it'));
     request.on('data', (chunk) => {
       length += chunk.length;

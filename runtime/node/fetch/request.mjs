@@ -39,7 +39,8 @@ export class Request extends Body {
   /** @param {IncomingMessage} request @param {ServerResponse} response */
   static ofIncoming(request, response) {
     const method = request.method ?? 'GET';
-    const made = new Request(INCOMING, method === 'GET' || method === 'HEAD' ? null : request);
+    const isEmpty = method === 'GET' || method === 'HEAD' || /** @type {any} */ (request).isEmpty;
+    const made = new Request(INCOMING, isEmpty ? null : request);
     made.#method = method;
     made.#incoming = { request, response };
     return made;
