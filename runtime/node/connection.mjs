@@ -7,7 +7,7 @@
  *  shape gets those (bootstrap.mjs). */
 
 import { Reply } from './reply.mjs';
-import { EmptyRequest, fieldsOf, IncomingRequest } from './incoming.mjs';
+import { BadRequest, EmptyRequest, fieldsOf, IncomingRequest } from './incoming.mjs';
 
 /** @import { Socket } from 'node:net' */
 /** @import { Serve } from './types.d.ts' */
@@ -62,8 +62,9 @@ export class Connection {
   #advance() {
     try {
       while (this.#rest && this.#step(this.#rest));
-    } catch {
-      this.#socket.destroy(); // Not the gateway.
+    } catch (error) {
+      this.#socket.destroy();
+      if (!(error instanceof BadRequest)) throw error;
     }
   }
 
@@ -81,7 +82,7 @@ export class Connection {
       case 'size': {
         const line = this.#takeLine(rest, CHUNK_LINE_MAX);
         if (line === undefined) return false;
-        if (!CHUNK_SIZE.test(line)) throw new Error('not the size of a chunk');
+        if (!CHUNK_SIZE.test(line)) throw new BadRequest('not the size of a chunk');
         this.#left = parseInt(line, 16);
         this.#expecting = this.#left > 0 ? 'chunk' : 'trailers';
         return true;
@@ -104,13 +105,13 @@ export class Connection {
   #takeHead(rest) {
     const end = rest.indexOf(HEAD_END);
     if (end < 0) {
-      if (rest.length > HEAD_MAX) throw new Error('the head is too long');
+      if (rest.length > HEAD_MAX) throw new BadRequest('the head is too long');
       return false;
     }
     this.#use(rest, end + HEAD_END.length);
     const [first = '', ...lines] = rest.toString('latin1', 0, end).split('\r\n');
     const [, method, url] = REQUEST_LINE.exec(first) ?? [];
-    if (method === undefined || url === undefined) throw new Error('not a request');
+    if (method === undefined || url === undefined) throw new BadRequest('not a request');
     const fields = fieldsOf(lines);
     this.#expecting = this.#frame(fields.headers);
     if (this.#expecting === 'head') this.#request = new EmptyRequest(method, url, fields);
@@ -126,7 +127,7 @@ export class Connection {
   #frame(headers) {
     if (headers['transfer-encoding'] !== undefined) return 'size';
     const length = headers['content-length'] ?? '0';
-    if (!LENGTH.test(length)) throw new Error('not a length');
+    if (!LENGTH.test(length)) throw new BadRequest('not a length');
     this.#left = Number(length);
     return this.#left > 0 ? 'body' : 'head';
   }
@@ -156,7 +157,7 @@ export class Connection {
    *  @param {Buffer} rest @param {number} most */
   #takeLine(rest, most) {
     const end = rest.indexOf(LINE_END);
-    if (end > most || (end < 0 && rest.length > most + 1)) throw new Error('the line is too long');
+    if (end > most || (end < 0 && rest.length > most + 1)) throw new BadRequest('the line is too long');
     if (end < 0) return undefined;
     this.#use(rest, end + LINE_END.length);
     return rest.toString('latin1', 0, end);

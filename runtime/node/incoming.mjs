@@ -3,6 +3,9 @@
 
 const { Readable: ReadableStreamOfNode } = process.getBuiltinModule('node:stream');
 
+/** It is not the gateway who speaks, or not what was agreed. */
+export class BadRequest extends Error {}
+
 /** @typedef {{ rawHeaders: string[], headers: Record<string, string> }} Fields */
 
 /** @param {readonly string[]} lines of the head, behind its first @returns {Fields} */
@@ -11,7 +14,7 @@ export function fieldsOf(lines) {
   const { rawHeaders, headers } = { rawHeaders: [], headers: Object.create(null) };
   for (const line of lines) {
     const colon = line.indexOf(':');
-    if (colon < 1) throw new Error('not a field');
+    if (colon < 1) throw new BadRequest('not a field');
     const name = line.slice(0, colon);
     const value = line.slice(colon + 1).trim();
     rawHeaders.push(name, value);
