@@ -8,7 +8,7 @@
 
 import { Connection } from './connection.mjs';
 import { describeError } from './errors.mjs';
-import { installAwsLambda } from './event.mjs';
+import { installAwsLambda, sendJson } from './event.mjs';
 import { installFetch } from './fetch/install.mjs';
 import { loadHandler } from './load.mjs';
 import { captureLogs, inInvocation, logError } from './logs.mjs';
@@ -49,9 +49,7 @@ const server = net.createServer({ allowHalfOpen: true }, (socket) => accept(sock
  *  writes a head in one piece.
  *  @param {Socket} socket */
 function greet(socket) {
-  early.add(socket);
-  socket.on('error', ignore);
-  socket.once('close', forget);
+  keep(socket);
   socket.once('data', (chunk) => {
     const bytes = /** @type {Buffer} */ (chunk);
     const text = bytes.toString('latin1');
@@ -63,6 +61,13 @@ function greet(socket) {
       listen(socket, text);
     }
   });
+}
+
+/** Until there is a function. @param {Socket} socket */
+function keep(socket) {
+  early.add(socket);
+  socket.on('error', ignore);
+  socket.once('close', forget);
 }
 
 function ignore() {} // 'close' follows.
@@ -77,17 +82,17 @@ function forget() {
  *  @param {Socket} socket @param {string} text the first of it */
 function listen(socket, text) {
   const answer = () => {
-    const end = text.indexOf(HEAD_OVER);
-    if (end < 0) return;
+    const headEnd = text.indexOf(HEAD_OVER);
+    if (headEnd < 0) return;
     const length = /\r\ncontent-length: (\d+)\r\n/.exec(text)?.[1] ?? '0';
-    const body = text.slice(end + HEAD_OVER.length);
+    const body = text.slice(headEnd + HEAD_OVER.length);
     if (body.length < Number(length)) return;
     const [request] = text.split(' HTTP/', 1);
     text = '';
     if (request === HEALTH) void healthy(socket);
     else if (request === CODE) void giveCode(socket);
     else if (request === CLAIM && accept === greet) {
-      socket.off('data', read).off('end', endToo);
+      socket.off('data', read).off('end', end);
       void claimed(socket, Buffer.from(body, 'latin1').toString());
     } else socket.destroy();
   };
@@ -96,13 +101,9 @@ function listen(socket, text) {
     text += chunk.toString('latin1');
     answer();
   };
-  socket.on('data', read).on('end', endToo);
+  const end = () => void socket.end();
+  socket.on('data', read).on('end', end);
   answer();
-}
-
-/** @this {Socket} */
-function endToo() {
-  this.end();
 }
 
 /** @param {Socket} socket @param {number} status @param {unknown} body @param {() => void} [sent] */
@@ -139,10 +140,8 @@ function fail(thrown, response) {
   logError(stack);
   if (response.headersSent) response.destroy();
   else {
-    const text = JSON.stringify({ errorType: name, errorMessage: message });
-    const headers = ['content-type', 'application/json', 'content-length', String(Buffer.byteLength(text))];
-    response.writeHead(500, [...headers, 'x-fn-function-error', 'Unhandled']);
-    response.end(text);
+    response.setHeader('x-fn-function-error', 'Unhandled');
+    sendJson(response, 500, { errorType: name, errorMessage: message });
   }
 }
 
@@ -207,9 +206,7 @@ async function claimed(socket, text) {
 
 /** @param {Socket} socket */
 function hold(socket) {
-  early.add(socket);
-  socket.on('error', ignore);
-  socket.once('close', forget);
+  keep(socket);
   socket.pause();
 }
 

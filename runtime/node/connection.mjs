@@ -35,12 +35,10 @@ export class Connection {
   #rest;
   /** Bytes of the body or chunk that are still to come. */
   #left = 0;
-  /** Whose body is not complete, or that was not answered yet. @type {IncomingRequest | EmptyRequest | undefined} */
-  #request;
-  /** @type {IncomingRequest | undefined} */
-  #body;
-  /** @type {Reply | undefined} */
+  /** Of the request that was not answered yet, or whose body is not complete. @type {Reply | undefined} */
   #reply;
+  /** Its request, if it has a body. @type {IncomingRequest | undefined} */
+  #body;
 
   /** @param {Socket} socket @param {Serve} serve */
   constructor(socket, serve) {
@@ -73,7 +71,7 @@ export class Connection {
   #step(rest) {
     switch (this.#expecting) {
       case 'head':
-        if (!this.#request) return this.#takeHead(rest);
+        if (!this.#reply) return this.#takeHead(rest);
         this.#socket.pause(); // The reply before is still being written.
         return false;
       case 'body':
@@ -114,12 +112,12 @@ export class Connection {
     if (method === undefined || url === undefined) throw new BadRequest('not a request');
     const fields = fieldsOf(lines);
     this.#expecting = this.#frame(fields.headers);
-    if (this.#expecting === 'head') this.#request = new EmptyRequest(method, url, fields);
-    else this.#request = this.#body = new IncomingRequest(method, url, fields, this.#wanted);
+    if (this.#expecting !== 'head') this.#body = new IncomingRequest(method, url, fields, this.#wanted);
+    const request = this.#body ?? new EmptyRequest(method, url, fields);
     const reply = new Reply(this.#socket, method === 'HEAD', this.#replied);
     this.#reply = reply;
     if (fields.headers['expect'] !== undefined) this.#socket.write('HTTP/1.1 100 Continue\r\n\r\n');
-    this.#serve(/** @type {any} */ (this.#request), /** @type {any} */ (reply));
+    this.#serve(/** @type {any} */ (request), /** @type {any} */ (reply));
     return true;
   }
 
@@ -182,7 +180,7 @@ export class Connection {
   };
 
   #next() {
-    this.#request = this.#body = this.#reply = undefined;
+    this.#body = this.#reply = undefined;
     this.#wanted();
   }
 }

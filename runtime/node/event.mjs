@@ -162,7 +162,7 @@ function contextOf(request, response, claim) {
 }
 
 /** @param {ServerResponse} response @param {number} status @param {unknown} body */
-function sendJson(response, status, body) {
+export function sendJson(response, status, body) {
   const text = JSON.stringify(body);
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
   response.end(text);

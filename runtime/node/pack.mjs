@@ -1,6 +1,6 @@
 /** The bootstrap as it goes into images: the modules it always needs joined into one script without comments, boot.mjs that
- *  runs it, and those it imports when it must. Fourteen modules instead of one cost each sandbox 0.5 MiB and 8 ms of start (measured on node
- *  24.21). Joining is simple because the modules here keep to simple forms: named imports of neighbours, `export` in front
+ *  runs it, and those it imports when it must. Fourteen modules instead of one cost each sandbox 0.5 MiB and 8 ms of start
+ *  (measured on node 24.21). Joining is simple because the modules here keep to simple forms: named imports of neighbours, `export` in front
  *  of a declaration, no top-level name twice. Anything else is an error. */
 
 import { readFileSync } from 'node:fs';

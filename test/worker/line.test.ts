@@ -61,7 +61,7 @@ test.each([
   ['not JSON', 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n!!', 'not a JSON object'],
   ['JSON, but not an object', 'HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1', 'not a JSON object'],
   ['longer than it says', `${REPLY}${REPLY}`, 'longer than it says'],
-  ['larger than the bound', 'x'.repeat(600_000), 'over 524288 bytes'],
+  ['larger than the bound', 'x'.repeat(70_000), 'over 65536 bytes'],
 ])('a reply that is %s is refused, and the line is closed', async (_, reply, problem) => {
   await using server = await serve((socket) => socket.write(reply));
   using line = new Line(server.path);

@@ -1,5 +1,5 @@
 /** What V8 made of the bootstrap, kept beside it in an unpacked base layer: sandboxes that start afterwards read it instead of
- *  compiling, which is a ninth of what a start without a pool costs (runtime/node/boot.mjs). Made once on each machine, and
+ *  compiling, which is a twelfth of node's processor time until the first reply (decision 008). Made once on each machine, and
  *  not a part of the image: the same input would not give the same bytes. V8 refuses code that another version made. */
 
 import { existsSync } from 'node:fs';

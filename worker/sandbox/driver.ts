@@ -64,7 +64,7 @@ export function createDriver(name: DriverName, stateDirectory: string, decoy?: s
     },
     forget(id, cgroupsPath) {
       rmSync(join(root, id), { recursive: true, force: true });
-      // Not in the thread pool: only this thread, not those of the thread pool, is in the mount namespace where the decoy is.
+      // Only this thread, not those of the thread pool, is in the mount namespace where the decoy is.
       if (decoy !== undefined) rmSync(join(decoy, cgroupsPath), { recursive: true, force: true });
     },
   };

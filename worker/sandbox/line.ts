@@ -6,8 +6,7 @@ import { connect, type Socket } from 'node:net';
 import { WORKER_FIELD } from '../../core/control.ts';
 import type { Bytes, Millis } from '../../core/units.ts';
 
-/** The longest is compiled code. */
-const REPLY_LIMIT: Bytes = 512 * 1024;
+const REPLY_LIMIT: Bytes = 64 * 1024;
 
 export interface Reply {
   readonly status: number;
@@ -15,6 +14,7 @@ export interface Reply {
 }
 
 interface Waiting {
+  readonly limit: Bytes;
   readonly resolve: (reply: Reply) => void;
   readonly reject: (error: Error) => void;
   readonly timer: NodeJS.Timeout;
@@ -40,12 +40,13 @@ export class Line implements Disposable {
     return !this.#socket.destroyed;
   }
 
-  /** Rejects with the connection's error, a TimeoutError, or an Error that says what was wrong with the reply. */
-  ask(method: string, path: string, body: unknown, timeout: Millis): Promise<Reply> {
+  /** Rejects with the connection's error, a TimeoutError, or an Error that says what was wrong with the reply.
+   *  @param limit of the reply, head and body. */
+  ask(method: string, path: string, body: unknown, timeout: Millis, limit: Bytes = REPLY_LIMIT): Promise<Reply> {
     return new Promise((resolve, reject) => {
       if (!this.open) throw this.#error ?? new Error('the connection is closed');
       const timer = setTimeout(() => this.#socket.destroy(new TimeoutError(timeout)), Math.ceil(timeout));
-      this.#waiting = { resolve, reject, timer };
+      this.#waiting = { limit, resolve, reject, timer };
       const json = body === undefined ? '' : JSON.stringify(body);
       const head =
         `${method} ${path} HTTP/1.1\r\nhost: sandbox\r\n${WORKER_FIELD}: 1\r\ncontent-type: application/json\r\n` +
@@ -65,7 +66,7 @@ export class Line implements Disposable {
     }
     const received = this.#received ? Buffer.concat([this.#received, chunk]) : chunk;
     try {
-      const reply = replyIn(received);
+      const reply = replyIn(received, this.#waiting.limit);
       this.#received = reply ? undefined : received;
       if (reply) this.#settle()?.resolve(reply);
     } catch (error) {
@@ -82,8 +83,8 @@ export class Line implements Disposable {
 }
 
 /** The reply, once it is complete. */
-function replyIn(received: Buffer): Reply | undefined {
-  if (received.length > REPLY_LIMIT) throw new Error(`the reply is over ${REPLY_LIMIT} bytes`);
+function replyIn(received: Buffer, limit: Bytes): Reply | undefined {
+  if (received.length > limit) throw new Error(`the reply is over ${limit} bytes`);
   const end = received.indexOf('\r\n\r\n');
   if (end < 0) return undefined;
   const head = received.toString('latin1', 0, end);

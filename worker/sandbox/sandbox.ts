@@ -90,6 +90,8 @@ export interface SandboxState<Owner> {
 
 const BACKLOG = 512;
 const EARLY_LINES = 50;
+/** What V8 makes of the bootstrap is 90 KB, and a third more in base64. */
+const CODE_LIMIT: Bytes = 512 * 1024;
 const POLL: Millis = 2;
 
 export class Sandbox<Owner> implements AsyncDisposable {
@@ -246,7 +248,7 @@ export class Sandbox<Owner> implements AsyncDisposable {
   /** What V8 makes of the bootstrap. Of one that nobody has claimed, and that can be nothing else afterwards. */
   async compiledCode(timeout: Millis): Promise<Buffer> {
     using line = new Line(this.socket);
-    const { body } = await line.ask('GET', '/_fn/code', undefined, timeout);
+    const { body } = await line.ask('GET', '/_fn/code', undefined, timeout, CODE_LIMIT);
     if (typeof body['code'] !== 'string') throw new Error('the bootstrap gives no compiled code');
     return Buffer.from(body['code'], 'base64');
   }
